@@ -1,0 +1,94 @@
+#pragma once
+// The one append-only, hash-chained event log: SQLite, WAL, synchronous=FULL, group commit.
+
+#include "cluster/journal/event.hpp"
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <vector>
+
+namespace flywheel {
+
+struct journal_options {
+  std::size_t batch_events_max = 4096;      ///< events per transaction; bounds the memory and the latency of one commit
+  std::size_t queue_bytes_max = 64u << 20;  ///< callers block beyond it: back-pressure instead of unbounded memory
+};
+
+struct journal_filter {
+  std::string goal;                ///< empty: all
+  std::string step;
+  std::string subject;
+  std::string key;
+  std::vector<event_kind> kinds;   ///< empty: all
+  std::uint64_t after_seq = 0;     ///< only events with a greater seq
+  std::uint64_t limit = 0;         ///< 0: no limit
+  bool newest_first = false;
+};
+
+/// What `flywheel journal verify` found.
+struct journal_verdict {
+  bool intact = false;
+  std::uint64_t events = 0;      ///< verified entries
+  std::uint64_t first_bad = 0;   ///< seq of the first entry that does not fit the chain; 0 if intact
+  std::string reason;            ///< a sentence: which entry, what is wrong, what to do
+  digest head;                   ///< hash of the last good entry
+};
+
+/// The writer. Exactly one per state directory; state_directory's lock guarantees it, and open() checks it again.
+/// append and append_async may be called from any thread; several callers share one fsync.
+class journal {
+public:
+  /// Opens or creates `folder`/journal.db, checks the chain's tail, and starts the committing thread.
+  /// Errors: journal_damaged (with the first bad entry and what to do), state_locked, disk_full, permission_denied.
+  static result<std::unique_ptr<journal>> open(const std::filesystem::path& folder, const time_source& time,
+                                               journal_options options = {});
+  ~journal(); ///< commits what is queued, then closes
+
+  /// Durable (fsynced) when it returns. All drafts land together, in order, or none. Returns the seq of the last one.
+  /// After disk_full or io_failed nothing of the batch is in the journal and the journal stays usable.
+  result<std::uint64_t> append(std::vector<event_draft> drafts);
+  result<std::uint64_t> append(event_draft draft);
+  /// As append; `done` is called once from the committing thread and must not block or call append.
+  void append_async(std::vector<event_draft> drafts, std::function<void(result<std::uint64_t>)> done);
+
+  /// Called after each commit from the committing thread with the new events, in order. One listener at a time.
+  void listen(std::function<void(const std::vector<event>&)> listener);
+
+  std::uint64_t last_seq() const noexcept;
+  digest head() const;
+
+  journal(const journal&) = delete;
+  journal& operator=(const journal&) = delete;
+
+private:
+  journal();
+  struct impl;
+  std::unique_ptr<impl> impl_;
+};
+
+/// A reader; works beside the writer, also from another process, and on a damaged journal as far as it goes.
+/// Each call sees a consistent snapshot. Use one per thread.
+class journal_reader {
+public:
+  /// not_found if there is no journal in `folder`.
+  static result<journal_reader> open(const std::filesystem::path& folder);
+  /// Calls `visit` in seq order (or newest first) until it returns false.
+  status read(const journal_filter& filter, const std::function<bool(const event&)>& visit) const;
+  result<std::vector<event>> read(const journal_filter& filter) const;
+  result<std::uint64_t> last_seq() const;
+
+  journal_reader(journal_reader&&) noexcept;
+  journal_reader& operator=(journal_reader&&) noexcept;
+  ~journal_reader();
+
+private:
+  journal_reader();
+  struct impl;
+  std::unique_ptr<impl> impl_;
+};
+
+/// Walks the whole chain. Errors only if the file cannot be read at all; damage is a verdict.
+result<journal_verdict> verify_journal(const std::filesystem::path& folder);
+
+} // namespace flywheel

@@ -1,0 +1,71 @@
+#pragma once
+// Serves models over HTTP: Open Inference Protocol v2, a plain POST /predict, feedback, health and Prometheus metrics.
+// The only file that sees RESTinio is model_server_restinio.cpp.
+
+#include "models/tabular_model.hpp"
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace flywheel {
+
+/// A model behind a route. Shared with requests in flight, so that a swap never fails one.
+struct served_model {
+  std::string version;                          ///< "churn/v3"
+  std::shared_ptr<const tabular_model> model;
+};
+
+/// Who answers: champion always; challenger takes `challenger_percent` of the requests, chosen by a stable hash of the
+/// request id (or of the features where there is none), so that one customer sees one model.
+struct route_table {
+  served_model champion;
+  served_model challenger;                      ///< model empty: none
+  double challenger_percent = 0;
+  std::uint64_t generation = 0;
+};
+
+/// One answered request, as the monitor and the rollout policy need it.
+struct served_request {
+  std::string id;                               ///< the client's, or made
+  std::string version;
+  bool challenger = false;
+  int http_status = 200;
+  double latency_ms = 0;                        ///< from the parsed request to the answer handed to the socket
+  std::vector<float> features;                  ///< one row; the first of a batch
+  std::vector<float> outputs;
+  std::int64_t wall_ns = 0;
+};
+/// A label that arrived later, by request id.
+struct served_label { std::string id; std::string label; };
+
+struct model_server_options {
+  std::string name;                             ///< model name in URLs
+  std::string address = "127.0.0.1";
+  std::uint16_t port = 0;                       ///< 0: any free port
+  unsigned threads = 2;
+  std::size_t observations_max = 65'536;        ///< bounded queue; beyond it observations are dropped and counted
+};
+
+class model_server {
+public:
+  /// Listens when it returns. address_in_use names the port and says what to do.
+  static result<std::unique_ptr<model_server>> start(model_server_options options, route_table routes);
+  /// Atomic for requests: each sees the old table or the new one, none fails.
+  void set_routes(route_table routes);
+  route_table routes() const;
+  std::uint16_t port() const noexcept;
+  /// Moves out what was observed since the last call, oldest first. Any thread.
+  std::vector<served_request> take_requests();
+  std::vector<served_label> take_labels();
+  std::uint64_t dropped_observations() const noexcept;
+  ~model_server();                              ///< answers what is in flight, then closes
+
+private:
+  model_server();
+  struct impl;
+  std::unique_ptr<impl> impl_;
+};
+
+} // namespace flywheel
