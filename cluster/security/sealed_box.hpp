@@ -22,7 +22,8 @@ struct seal_public_key {
 /// Move-only; wiped on destruction; has no printing. Only the evaluator constructs one.
 class seal_private_key {
 public:
-  /// Reads `path`, or creates it with mode 0600 (atomically) if it does not exist.
+  /// Reads `path`, or creates it with mode 0600 (atomically) if it does not exist. permission_denied if anybody but
+  /// its owner may use the file; checksum_mismatch if it is damaged.
   static result<seal_private_key> load_or_create(const std::filesystem::path& path);
   static result<seal_private_key> generate();
   seal_public_key public_key() const;
@@ -35,6 +36,7 @@ public:
 
 private:
   seal_private_key() = default;
+  static status create(const std::filesystem::path& path);
   std::array<std::uint8_t, 32> bytes_{};
 };
 
