@@ -1,0 +1,16 @@
+#include "checkpoints/retention_policy.hpp"
+
+#include <algorithm>
+
+namespace flywheel {
+
+std::vector<std::uint64_t> steps_to_remove(const retention_rule& rule, std::vector<std::uint64_t> steps) {
+  std::sort(steps.begin(), steps.end());
+  const std::size_t keep = std::max<std::uint32_t>(rule.keep_last, 1);
+  steps.resize(steps.size() > keep ? steps.size() - keep : 0);
+  if (rule.keep_every > 0)
+    std::erase_if(steps, [&](std::uint64_t step) { return step % rule.keep_every == 0; });
+  return steps;
+}
+
+} // namespace flywheel
