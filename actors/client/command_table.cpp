@@ -1,0 +1,394 @@
+#include "actors/client/command_table.hpp"
+
+#include <algorithm>
+
+namespace flywheel {
+namespace {
+
+using enum value_kind;
+
+constexpr std::string_view goals_section = "From a goal to a model";
+constexpr std::string_view look_section = "See what happens and why";
+constexpr std::string_view decide_section = "Decide and undo";
+constexpr std::string_view use_section = "Use a model";
+constexpr std::string_view data_section = "Data and goal files";
+constexpr std::string_view machine_section = "This machine";
+
+const argument_spec goal_file_argument{"GOAL", goal_file, true, false, "the goal file, YAML or JSON", {}};
+const argument_spec override_argument{
+    "NAME=VALUE", assignment, false, true, "settings that replace those of the file, e.g. search.budget.trials=10", {}};
+const option_spec set_option{
+    "set", 0, assignment, "NAME=VALUE", "", "the same as NAME=VALUE after the file; may be given several times", true, false, {}};
+const option_spec by_option{
+    "by", 0, text, "NAME", "", "who decides; by default the user who is logged in", false, false, {}};
+
+constexpr exit_spec exit_failed{1, "it ran and did not succeed; the report says why"};
+constexpr exit_spec exit_not_found{3, "what was named does not exist"};
+constexpr exit_spec exit_denied{4, "a rule, an approval or a budget forbids it"};
+constexpr exit_spec exit_unreachable{5, "no Flywheel process answers for this state folder"};
+constexpr exit_spec exit_waiting{6, "a person must approve first"};
+
+std::vector<command_spec> goal_commands() {
+  return {
+      {.path = "run",
+       .section = goals_section,
+       .summary = "Turn a goal file into a served model, here and now",
+       .description =
+           "Reads the goal, shows the plan, and carries it out with agents in this process and worker processes beside "
+           "it: clean the data, search, train, judge, roll out step by step. Every decision is shown with its reason "
+           "and can be asked for later with 'flywheel why'.\n\n"
+           "Where the policy wants an approval the command waits and says how to approve from another terminal; "
+           "--approve grants in advance what the policy lets you grant yourself.\n\n"
+           "The same command after a crash or a kill continues the same goal; nothing that was done is done twice. "
+           "The first Ctrl-C stops cleanly, a second one at once.",
+       .examples = {{"flywheel run examples/churn/goal.yaml", "run the example and report"},
+                    {"flywheel run goal.yaml --approve --serve", "approve in advance, go on serving at the end"},
+                    {"flywheel run goal.yaml search.budget.trials=10", "change one setting for this run"},
+                    {"flywheel run goal.yaml --dry-run", "show the plan and its cost, do nothing"}},
+       .arguments = {goal_file_argument, override_argument},
+       .options = {{.name = "approve", .help = "grant in advance the approvals that the policy lets you grant yourself"},
+                   {.name = "serve", .help = "go on serving and watching the model after the report"},
+                   {.name = "detach", .help = "with --serve: after the report leave the server in the background and return"},
+                   {.name = "dry-run", .letter = 'n', .help = "only show the plan, as 'flywheel plan' does"},
+                   set_option},
+       .exits = {exit_failed, exit_not_found, exit_denied, exit_waiting},
+       .also = {"start", "train", "execute", "launch"}},
+      {.path = "submit",
+       .section = goals_section,
+       .summary = "Hand a goal to the Flywheel that owns the state folder, and return",
+       .description = "Checks the goal and hands it to the process that owns the state folder ('flywheel serve', or a "
+                      "running 'flywheel run'). It returns when the goal is safely in the journal, with its id. "
+                      "Submitting the same goal again is answered with the same id.",
+       .examples = {{"flywheel submit goal.yaml", "prints the id of the goal"},
+                    {"flywheel submit goal.yaml -o name", "prints only the id, for scripts"}},
+       .arguments = {goal_file_argument, override_argument},
+       .options = {set_option},
+       .exits = {exit_not_found, exit_denied, exit_unreachable},
+       .also = {"apply", "create", "queue"}},
+      {.path = "plan",
+       .section = goals_section,
+       .summary = "Show the steps, resources, cost and approvals of a goal without running it",
+       .description = "Reads and checks the goal and its data, and prints the plan: each step, what it waits for, the "
+                      "slots and time it may use, and who must approve what. Nothing is started or written.",
+       .examples = {{"flywheel plan goal.yaml", "the plan as a table"},
+                    {"flywheel plan goal.yaml -o json", "the plan for a program"}},
+       .arguments = {goal_file_argument, override_argument},
+       .options = {set_option},
+       .exits = {exit_not_found},
+       .also = {"dry-run", "preview", "validate", "lint"}},
+      {.path = "watch",
+       .section = look_section,
+       .summary = "Follow a goal live: steps, trials, decisions",
+       .description = "Prints what happens to a goal as it happens, until the goal ends. Without a name it follows the "
+                      "newest goal that has not ended. Watching changes nothing; Ctrl-C stops watching, not the goal.",
+       .examples = {{"flywheel watch", "follow the newest goal"},
+                    {"flywheel watch churn", "follow the goal named churn"}},
+       .arguments = {{"GOAL", goal, false, false, "id or name of the goal; default: the newest one", {}}},
+       .exits = {{1, "the goal failed"}, exit_not_found, exit_waiting},
+       .also = {"follow", "attach", "tail"}},
+      {.path = "goals",
+       .section = look_section,
+       .summary = "List the goals and how far each has come",
+       .description = "One line a goal: id, name, state, current step, best metric, age. Read from the journal, so it works "
+                      "whether or not a Flywheel is running.",
+       .examples = {{"flywheel goals", "a table"}, {"flywheel goals -o name", "only the ids"}},
+       .also = {"list", "ls", "ps", "status", "get", "jobs"}},
+      {.path = "describe",
+       .section = look_section,
+       .summary = "Everything about one goal or model",
+       .description = "For a goal: its settings, steps, trials, budget, approvals and result. For a model: its versions, "
+                      "lineage (data, code, settings, trial), metrics and rollout.",
+       .examples = {{"flywheel describe churn", "the goal named churn"},
+                    {"flywheel describe churn/v1", "a model version with its lineage"}},
+       .arguments = {{"NAME", goal, true, false, "a goal (id or name) or a model (churn, churn/v3)", {}}},
+       .exits = {exit_not_found},
+       .also = {"show", "info", "inspect"}},
+      {.path = "why",
+       .section = look_section,
+       .summary = "Say why something was done, or not done",
+       .description = "Answers from the journal, in sentences: what was decided about a goal, a step or a model, on what "
+                      "evidence, and what was considered and dropped. --all also tells the small decisions.",
+       .examples = {{"flywheel why churn", "the decisions of a goal"},
+                    {"flywheel why churn/v1", "why this model version was made, judged and rolled out"},
+                    {"flywheel why churn --all", "every decision with its evidence"}},
+       .arguments = {{"SUBJECT", goal, true, false, "a goal, a step, a trial or a model", {}}},
+       .options = {{.name = "all", .letter = 'a', .help = "every decision, not only those that shaped the result"}},
+       .exits = {exit_not_found},
+       .also = {"reason", "reasons", "log", "logs", "history"}},
+  };
+}
+
+std::vector<command_spec> decision_commands() {
+  return {
+      {.path = "approve",
+       .section = decide_section,
+       .summary = "Grant an approval that a goal waits for",
+       .description = "The approval is bound to the exact plan it was asked for, is used once, and expires. Who may grant "
+                      "it stands in the goal's policy. 'flywheel goals' shows what waits.",
+       .examples = {{"flywheel approve a-01hf7zk3q8-4fj2x9a1", "approve as the user who is logged in"},
+                    {"flywheel approve a-01hf7zk3q8-4fj2x9a1 --by ana", "approve as ana"}},
+       .arguments = {{"ID", text, true, false, "the id of the request, as printed where it waits", {}}},
+       .options = {by_option},
+       .exits = {exit_not_found, exit_denied, exit_unreachable},
+       .also = {"accept", "grant", "allow", "ok"}},
+      {.path = "deny",
+       .section = decide_section,
+       .summary = "Refuse an approval that a goal waits for",
+       .description = "The step that asked is not done; the goal ends or goes another way. The reason is kept in the "
+                      "journal and shown by 'flywheel why'.",
+       .examples = {{"flywheel deny a-01hf7zk3q8-4fj2x9a1 --reason 'not before the audit'", "refuse, and say why"}},
+       .arguments = {{"ID", text, true, false, "the id of the request, as printed where it waits", {}}},
+       .options = {{.name = "reason", .kind = text, .value_name = "TEXT", .help = "why, in a sentence", .required = true}, by_option},
+       .exits = {exit_not_found, exit_denied, exit_unreachable},
+       .also = {"reject", "refuse"}},
+      {.path = "cancel",
+       .section = decide_section,
+       .summary = "Stop a goal; what it already made stays",
+       .description = "Stops the goal's trials and steps cleanly. Snapshots, checkpoints and published models stay. A model "
+                      "that is being rolled out goes back to its predecessor.",
+       .examples = {{"flywheel cancel churn", "stop the goal named churn"}},
+       .arguments = {{"GOAL", goal, true, false, "id or name of the goal", {}}},
+       .options = {{.name = "reason", .kind = text, .value_name = "TEXT", .help = "why, kept in the journal"}},
+       .exits = {exit_not_found, exit_denied, exit_unreachable},
+       .also = {"stop", "kill", "abort", "delete", "rm"}},
+      {.path = "models",
+       .section = look_section,
+       .summary = "List the models, or the versions of one model",
+       .description = "Without a name: each model, its champion, and where it is served. With a name: all its versions, "
+                      "newest first, with metric, aliases and lineage.",
+       .examples = {{"flywheel models", "all models"}, {"flywheel models churn", "the versions of churn"}},
+       .arguments = {{"NAME", model, false, false, "the model's name", {}}},
+       .exits = {exit_not_found},
+       .also = {"versions", "registry"}},
+      {.path = "rollback",
+       .section = decide_section,
+       .summary = "Put an earlier model version back into production",
+       .description = "Moves the champion alias and all traffic to the earlier version, without failing a request. Without "
+                      "--to it is the champion before the present one.",
+       .examples = {{"flywheel rollback churn", "to the champion before"},
+                    {"flywheel rollback churn --to v2", "to version 2"}},
+       .arguments = {{"MODEL", model, true, false, "the model's name", {}}},
+       .options = {{.name = "to", .kind = text, .value_name = "VERSION", .help = "the version to go back to, e.g. v2"}, by_option},
+       .exits = {exit_not_found, exit_denied, exit_unreachable},
+       .also = {"undo", "revert"}},
+  };
+}
+
+std::vector<command_spec> use_commands() {
+  return {
+      {.path = "predict",
+       .section = use_section,
+       .summary = "Ask a model for a prediction",
+       .description = "Sends one row (NAME=VALUE pairs) or a file of rows to the model that is being served, and prints the "
+                      "predictions. If nothing serves the model it is loaded from the state folder and asked here.",
+       .examples = {{"flywheel predict churn total_day_minutes=310 international_plan=yes", "one row; what is left out is missing"},
+                    {"flywheel predict churn --input customers.csv", "a file of rows: CSV, JSONL or JSON"},
+                    {"head -1 rows.jsonl | flywheel predict churn --input - -o json", "rows from standard input"}},
+       .arguments = {{"MODEL", model, true, false, "the model's name, or a version such as churn/v2", {}},
+                     {"NAME=VALUE", assignment, false, true, "the row: a column's name and its value", {}}},
+       .options = {{.name = "input", .letter = 'i', .kind = file, .value_name = "FILE", .help = "rows as CSV, JSONL or JSON; '-' is standard input"}},
+       .exits = {exit_failed, exit_not_found, exit_unreachable},
+       .also = {"infer", "score", "query"}},
+      {.path = "serve",
+       .section = use_section,
+       .summary = "Own the state folder: serve its models, watch them, run submitted goals",
+       .description = "Serves the champion of every model over HTTP, watches for drift, continues goals that had not ended, "
+                      "and takes goals from 'flywheel submit'. It runs until it is stopped: with Ctrl-C, or with "
+                      "'flywheel serve --stop' from another terminal.",
+       .examples = {{"flywheel serve", "serve in this terminal"},
+                    {"flywheel serve --detach", "serve in the background"},
+                    {"flywheel serve --stop", "stop the one that runs"}},
+       .options = {{.name = "detach", .help = "go on in the background; return when the models are served"},
+                   {.name = "stop", .help = "stop the process that owns the state folder, cleanly"}},
+       .exits = {exit_failed, exit_denied, exit_unreachable},
+       .also = {"server", "daemon", "up"}},
+      {.path = "data infer",
+       .section = data_section,
+       .summary = "Draft a data contract from a file",
+       .description = "Reads the whole file (CSV or JSONL, also gzip or zstd) in bounded memory and prints a contract: type, "
+                      "null policy, range, values and uniqueness of each column. It is a draft for a person to correct.",
+       .examples = {{"flywheel data infer customers.csv > contract.yaml", "write a draft"}},
+       .arguments = {{"FILE", file, true, false, "the data file", {}}},
+       .exits = {exit_not_found}},
+      {.path = "data check",
+       .section = data_section,
+       .summary = "Check a file against a contract",
+       .description = "Reports how many rows keep the contract, and for those that do not: row, column, rule and value. "
+                      "Nothing is changed.",
+       .examples = {{"flywheel data check customers.csv --contract contract.yaml", "a report"},
+                    {"flywheel data check customers.csv --contract goal.yaml -o json", "a goal file holds a contract too"}},
+       .arguments = {{"FILE", file, true, false, "the data file", {}}},
+       .options = {{.name = "contract", .letter = 'c', .kind = goal_file, .value_name = "FILE", .help = "a contract, or a goal file with one", .required = true}},
+       .exits = {{1, "rows break the contract"}, exit_not_found},
+       .also = {"check"}},
+      {.path = "explain",
+       .section = data_section,
+       .summary = "Explain a setting of the goal file",
+       .description = "Meaning, type, default, bounds and an example of one setting, or of a group of them.",
+       .examples = {{"flywheel explain goal", "all settings at a glance"},
+                    {"flywheel explain goal.search.budget", "one group"}},
+       .arguments = {{"PATH", text, true, false, "the setting, e.g. goal.search.budget", {}}},
+       .exits = {exit_not_found},
+       .also = {"docs", "schema"}},
+      {.path = "journal verify",
+       .section = machine_section,
+       .summary = "Check that the journal is whole and unaltered",
+       .description = "Walks the hash chain from the first event to the last, and names the first one that does not fit.",
+       .examples = {{"flywheel journal verify", "of the default state folder"}},
+       .exits = {{1, "the chain is broken; the first bad event is named"}, exit_not_found},
+       .also = {"verify", "fsck", "audit"}},
+      {.path = "journal show",
+       .section = machine_section,
+       .summary = "Print events of the journal",
+       .description = "The newest events, oldest of them first. With -o json one object holds everything that was recorded.",
+       .examples = {{"flywheel journal show", "the newest 50 events"},
+                    {"flywheel journal show --goal churn --limit 0", "all events of one goal"}},
+       .options = {{.name = "goal", .letter = 'g', .kind = goal, .value_name = "GOAL", .help = "only events of this goal"},
+                   {.name = "limit", .letter = 'l', .kind = integer, .value_name = "N", .default_value = "50", .help = "at most N events; 0 for all"}},
+       .exits = {exit_not_found},
+       .also = {"events"}},
+      {.path = "doctor",
+       .section = machine_section,
+       .summary = "Check this machine and the state folder, and say what to mend",
+       .description = "Looks at processors, memory, disk and how fast it syncs, GPUs, sandboxing, limits, clock and locale. "
+                      "Each finding says what was seen and, where something is amiss, what to do.",
+       .examples = {{"flywheel doctor", "a table of findings"}, {"flywheel doctor -o json", "for a program"}},
+       .exits = {{1, "a check failed"}},
+       .also = {"diagnose", "health", "check-health"}},
+      {.path = "version",
+       .section = machine_section,
+       .summary = "Print the version",
+       .description = "The version of the program, the compiler it was built with, and the format versions it reads.",
+       .examples = {{"flywheel version", "for people"}, {"flywheel version -o json", "for a program"}}},
+      {.path = "completion",
+       .section = machine_section,
+       .summary = "Print a completion script for your shell",
+       .description = "Completes commands, options, files, and the names of goals and models.",
+       .examples = {{"source <(flywheel completion bash)", "for this bash"},
+                    {"flywheel completion zsh > ~/.zfunc/_flywheel", "for zsh; ~/.zfunc must be in fpath"},
+                    {"flywheel completion fish > ~/.config/fish/completions/flywheel.fish", "for fish"}},
+       .arguments = {{"SHELL", choice, true, false, "bash, zsh or fish", {"bash", "zsh", "fish"}}}},
+      {.path = "man",
+       .section = machine_section,
+       .summary = "Print a manual page, or write all of them into a folder",
+       .description = "Prints the page in roff, for 'man -l -'. With --write all pages are written as FOLDER/man1/*.1.",
+       .examples = {{"flywheel man run | man -l -", "read the page of a command"},
+                    {"flywheel man --write ~/.local/share/man", "install all pages for yourself"}},
+       .arguments = {{"COMMAND", command, false, true, "a command, e.g. run or data check; default: the program", {}}},
+       .options = {{.name = "write", .kind = folder, .value_name = "FOLDER", .help = "write all pages there"}},
+       .exits = {exit_not_found},
+       .also = {"manual", "manpage"}},
+      {.path = "help",
+       .section = machine_section,
+       .summary = "Help on a command; the same as --help after it",
+       .description = "Without a command: the list of commands.",
+       .examples = {{"flywheel help run", "the same as flywheel run --help"}},
+       .arguments = {{"COMMAND", command, false, true, "a command, e.g. run or data check", {}}},
+       .exits = {exit_not_found},
+       .also = {"usage"}},
+      {.path = "_worker",
+       .section = machine_section,
+       .summary = "A worker process; started by Flywheel, not by people",
+       .description = "Speaks the worker protocol (docs/worker-protocol.md) with the process that started it.",
+       .arguments = {{"ARGUMENT", text, false, true, "as handed over by the worker pool", {}}},
+       .hidden = true,
+       .raw = true},
+  };
+}
+
+std::vector<command_spec> build_table() {
+  std::vector<command_spec> table;
+  for (auto& part : {goal_commands(), decision_commands(), use_commands()})
+    table.insert(table.end(), part.begin(), part.end());
+  constexpr std::string_view order[] = {goals_section, look_section, decide_section, use_section, data_section, machine_section};
+  std::stable_sort(table.begin(), table.end(), [&](const command_spec& a, const command_spec& b) {
+    return std::find(std::begin(order), std::end(order), a.section) < std::find(std::begin(order), std::end(order), b.section);
+  });
+  return table;
+}
+
+} // namespace
+
+const std::vector<command_spec>& command_table() {
+  static const std::vector<command_spec> table = build_table();
+  return table;
+}
+
+const std::vector<option_spec>& global_options() {
+  static const std::vector<option_spec> options{
+      {.name = "state", .letter = 's', .kind = folder, .value_name = "DIR",
+       .help = "where the cluster lives; default $FLYWHEEL_STATE, else $XDG_STATE_HOME/flywheel, else ~/.local/state/flywheel"},
+      {.name = "output", .letter = 'o', .kind = choice, .value_name = "FORMAT", .default_value = "table",
+       .help = "table, json, yaml or name", .choices = {"table", "json", "yaml", "name"}},
+      {.name = "quiet", .letter = 'q', .help = "no progress and no decisions on standard error, only results and errors"},
+      {.name = "verbose", .letter = 'v', .help = "also tell details"},
+      {.name = "no-color", .help = "no colours; also with $NO_COLOR"},
+      {.name = "help", .letter = 'h', .help = "help on the program, or on the command it stands with"},
+      {.name = "version", .letter = 'V', .help = "print the version"},
+  };
+  return options;
+}
+
+const std::vector<exit_spec>& exit_codes() {
+  static const std::vector<exit_spec> codes{
+      {0, "done"},
+      {1, "failed: it ran and did not succeed"},
+      {2, "bad input: a command line, goal file or data file is wrong"},
+      {3, "not found: what was named does not exist"},
+      {4, "denied: a rule, an approval or a budget forbids it"},
+      {5, "unreachable: no Flywheel process answers"},
+      {6, "waiting: a person must approve first"},
+      {130, "ended by a second Ctrl-C (143: a second SIGTERM)"},
+  };
+  return codes;
+}
+
+const std::vector<example_spec>& environment_variables() {
+  static const std::vector<example_spec> variables{
+      {"FLYWHEEL_STATE", "where the cluster lives, if --state is not given"},
+      {"XDG_STATE_HOME", "its folder flywheel is the state folder, if neither of the two is given"},
+      {"NO_COLOR", "if set and not empty: no colours"},
+      {"CLICOLOR_FORCE", "if set and not 0: colours even where the output is no terminal"},
+      {"COLUMNS", "width of the terminal, where it cannot be asked for"},
+  };
+  return variables;
+}
+
+const command_spec* find_command(std::string_view path) {
+  const auto& table = command_table();
+  const auto i = std::find_if(table.begin(), table.end(), [&](const command_spec& c) { return c.path == path; });
+  return i == table.end() ? nullptr : &*i;
+}
+
+std::vector<const command_spec*> commands_in_group(std::string_view word) {
+  std::vector<const command_spec*> found;
+  for (const auto& c : command_table())
+    if (c.path.size() > word.size() && c.path.starts_with(word) && c.path[word.size()] == ' ' && !word.empty())
+      found.push_back(&c);
+  return found;
+}
+
+bool is_command_group(std::string_view word) { return !commands_in_group(word).empty(); }
+
+std::string usage_of(const command_spec& command) {
+  std::string usage = "flywheel " + std::string(command.path);
+  for (const auto& o : command.options)
+    if (o.required)
+      usage += " --" + std::string(o.name) + " " + std::string(o.value_name);
+  usage += " [options]";
+  for (const auto& a : command.arguments) {
+    const std::string name = std::string(a.name) + (a.repeatable ? "..." : "");
+    usage += a.required ? " " + name : " [" + name + "]";
+  }
+  return usage;
+}
+
+std::string option_signature(const option_spec& option) {
+  std::string text = option.letter ? std::string("-") + option.letter + ", --" : std::string("    --");
+  text += option.name;
+  if (option.kind != value_kind::flag)
+    text += " " + std::string(option.value_name);
+  return text;
+}
+
+} // namespace flywheel

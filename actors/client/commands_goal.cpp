@@ -1,0 +1,413 @@
+#include "actors/client/commands.hpp"
+#include "actors/client/control_client.hpp"
+#include "actors/client/goal_follower.hpp"
+#include "actors/client/goal_report.hpp"
+#include "actors/client/stop_signals.hpp"
+#include "actors/node/control_endpoint.hpp"
+#include "actors/node/node.hpp"
+#include "cluster/base/ids.hpp"
+#include "cluster/base/text.hpp"
+#include "cluster/content/publish.hpp"
+#include "cluster/goal/goal_parser.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <fstream>
+#include <iostream>
+
+extern char** environ;
+
+namespace flywheel {
+namespace {
+
+using nlohmann::json;
+using namespace std::chrono_literals;
+
+/// A goal file read, checked and named.
+struct prepared_goal {
+  goal_spec spec;
+  std::string id, digest, spec_json;
+  std::uint64_t source_bytes = 0;
+};
+
+/// Files up to this size are named by their content; larger ones by size and time of change, so that `run` starts at once.
+constexpr std::uint64_t hashed_source_bytes_max = 1u << 30;
+
+/// The client makes the id: the same goal on the same data is the same goal, so that the same command after a crash goes on.
+result<std::string> goal_id_of(const goal_spec& spec, const std::string& digest, std::uint64_t& bytes) {
+  struct stat s {};
+  if (::stat(spec.data.source.c_str(), &s) != 0)
+    return error_from_errno(errno, "data.source", spec.data.source);
+  bytes = static_cast<std::uint64_t>(s.st_size);
+  hasher h;
+  h.field(digest);
+  if (bytes <= hashed_source_bytes_max) {
+    FLYWHEEL_TRY(const auto data, digest_of_file(spec.data.source));
+    h.field(data.hex());
+  } else {
+    h.field(bytes).field(static_cast<std::uint64_t>(s.st_mtim.tv_sec)).field(static_cast<std::uint64_t>(s.st_mtim.tv_nsec));
+  }
+  return spec.name.substr(0, 40) + "-" + h.finish().hex().substr(0, 10);
+}
+
+/// Nothing if the goal has problems; they are printed.
+result<std::optional<prepared_goal>> prepare(const command_context& c) {
+  const std::filesystem::path file = c.line.argument("GOAL");
+  FLYWHEEL_TRY(const auto parsed, parse_goal_file(file, c.line.overrides()));
+  if (!parsed.problems.empty()) {
+    auto text = read_file(file, 4u << 20);
+    std::cerr << parsed.render(file.string(), text ? *text : std::string{}, c.colour_err);
+  }
+  if (!parsed.ok())
+    return std::optional<prepared_goal>{};
+  prepared_goal g;
+  g.spec = parsed.spec;
+  g.digest = digest_of(g.spec).hex();
+  g.spec_json = to_json(g.spec).dump();
+  FLYWHEEL_TRY(g.id, goal_id_of(g.spec, g.digest, g.source_bytes));
+  return std::optional<prepared_goal>{std::move(g)};
+}
+
+unsigned machine_cores() {
+  const auto n = ::sysconf(_SC_NPROCESSORS_ONLN);
+  return n > 0 ? static_cast<unsigned>(n) : 1;
+}
+
+void print_plan(const command_context& c, const prepared_goal& g, std::ostream& out) {
+  const auto plan = make_plan(g.id, g.digest, g.spec, g.source_bytes, machine_cores());
+  if (c.style == output_style::table) {
+    out << render_plan(plan, g.spec, c.colour);
+    return;
+  }
+  auto j = to_json(plan);
+  j["digest"] = plan_digest(plan);
+  j["seconds"] = plan.seconds();
+  j["slot_seconds"] = plan.slot_seconds();
+  print_record(out, j, print_options_for_stdout(c.style, !c.colour));
+}
+
+int exit_code_of(const goal_run& run) {
+  switch (run.phase) {
+  case goal_phase::done: return 0;
+  case goal_phase::waiting: return flywheel::exit_code_of(errc::waiting_for_approval);
+  case goal_phase::cancelled: return 1;
+  default: break;
+  }
+  for (const auto& [id, s] : run.steps)
+    if (s.now == step_run::phase::failed)
+      return std::max(1, flywheel::exit_code_of(s.problem.code));
+  return 1;
+}
+
+void print_report(const command_context& c, const goal_follower& f) {
+  const auto report = goal_report(f.run(), f.events());
+  if (c.style == output_style::table)
+    std::cout << render_report(report, c.colour) << std::flush;
+  else if (c.style == output_style::name)
+    std::cout << report.value("model", "") << std::endl;
+  else
+    print_record(std::cout, report, print_options_for_stdout(c.style, !c.colour));
+}
+
+goal_follower::options view_options(const command_context& c) {
+  return {c.line.quiet(), c.line.verbose(), c.colour_err};
+}
+
+node_options options_for(const command_context& c) {
+  node_options o;
+  o.state = c.state;
+  o.worker_command = own_program({"_worker"});
+  o.code_version = "flywheel " FLYWHEEL_VERSION;
+  return o;
+}
+
+/// Every goal of a state directory, folded from its journal.
+result<goal_table> read_goals(const std::filesystem::path& state) {
+  goal_table table;
+  FLYWHEEL_TRY(const auto reader, journal_reader::open(state));
+  FLYWHEEL_CHECK(reader.read(journal_filter{}, [&](const event& e) {
+    table.apply(e);
+    return true;
+  }));
+  return table;
+}
+
+/// The newest finished goal of each served name: what a restarted node must serve again.
+std::vector<const goal_run*> to_serve(const goal_table& goals) {
+  std::map<std::string, const goal_run*> newest;
+  for (const auto& [id, run] : goals.all())
+    if (run.phase == goal_phase::done) {
+      auto& slot = newest[run.name];
+      if (slot == nullptr || slot->submitted < run.submitted)
+        slot = &run;
+    }
+  std::vector<const goal_run*> out;
+  for (const auto& [name, run] : newest)
+    out.push_back(run);
+  return out;
+}
+
+// ---- following from another process -----------------------------------------------------------------------------------
+
+/// Follows until the goal is over, waits for a person with nobody running it, or Ctrl-C.
+result<int> follow_from_outside(const command_context& c, const std::string& goal, std::uint64_t printed, bool report) {
+  stop_signals stop;
+  goal_follower f{c.state, goal, printed, view_options(c)};
+  FLYWHEEL_TRY(auto seen, f.catch_up());
+  while (!f.run().over() && !stop.requested()) {
+    auto client = control_client::connect(c.state);
+    if (!client)
+      break;
+    auto grown = client->ask({{"op", "wait"}, {"after", seen}, {"timeout_ms", 1000}});
+    if (!grown && grown.error().code == errc::unreachable)
+      break;
+    FLYWHEEL_TRY(seen, f.catch_up());
+  }
+  FLYWHEEL_TRY([[maybe_unused]] const auto last, f.catch_up());
+  f.finish_line();
+  if (!f.run().over()) {
+    if (owner_pid(c.state) == 0)
+      std::cerr << "nobody is running " << goal << " now; to go on: flywheel serve (or run the goal file again)\n";
+    else if (stop.requested())
+      std::cerr << "stopped watching; " << goal << " goes on\n";
+    return f.run().phase == goal_phase::waiting ? 6 : owner_pid(c.state) == 0 ? 5 : 0;
+  }
+  if (report)
+    print_report(c, f);
+  return exit_code_of(f.run());
+}
+
+/// Hands the goal to the process that owns the state directory, then follows it from here.
+result<int> hand_over(const command_context& c, const prepared_goal& g, bool follow) {
+  FLYWHEEL_TRY(auto client, control_client::connect(c.state));
+  FLYWHEEL_TRY(const auto reply, client.ask({{"op", "submit"}, {"id", g.id}, {"user", user_name()},
+                                             {"spec", g.spec_json}, {"approve", follow && c.line.flag("approve")}}));
+  if (!follow) {
+    if (c.style == output_style::table)
+      std::cout << "goal " << g.id << (reply.value("existed", false) ? " was accepted before\n" : " is accepted\n")
+                << "to follow it: flywheel watch " << g.id << std::endl;
+    else if (c.style == output_style::name)
+      std::cout << g.id << std::endl;
+    else
+      print_record(std::cout, json{{"id", g.id}, {"seq", reply.value("seq", 0)}, {"existed", reply.value("existed", false)}},
+                   print_options_for_stdout(c.style, !c.colour));
+    return 0;
+  }
+  return follow_from_outside(c, g.id, 0, true);
+}
+
+/// Starts `flywheel serve` in the background and waits until it answers.
+status start_in_background(const command_context& c) {
+  const auto log = state_layout{c.state}.log();
+  std::error_code failed;
+  std::filesystem::create_directories(log, failed);
+  if (failed)
+    return error_from_errno(failed.value(), "creating " + log.string());
+  const auto file = log / "node.log";
+  auto words = own_program({"serve", "--state", c.state.string()});
+  std::vector<char*> argv;
+  for (auto& w : words)
+    argv.push_back(w.data());
+  argv.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, file.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+  posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
+  pid_t pid = 0;
+  const int code = ::posix_spawn(&pid, argv[0], &actions, &attributes, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  posix_spawnattr_destroy(&attributes);
+  if (code != 0)
+    return error_from_errno(code, "starting " + words[0]);
+  const auto until = system_clock().mono() + 30s;
+  while (system_clock().mono() < until) {
+    if (auto client = control_client::connect(c.state))
+      if (client->ask({{"op", "ping"}}, 2s))
+        return success();
+    int how = 0;
+    if (::waitpid(pid, &how, WNOHANG) == pid)
+      return error{errc::interrupted, "the background process ended at once", file.string(), "read its last lines there"};
+    ::usleep(50'000); // only until its socket exists; there is nothing to wait on before
+  }
+  return error{errc::timed_out, "the background process did not answer within 30 s", file.string()};
+}
+
+// ---- in this process --------------------------------------------------------------------------------------------------
+
+/// Runs until the goal is over (and, with --serve, until it is stopped).
+result<int> run_here(const command_context& c, const prepared_goal& g, node& n, stop_signals& stop) {
+  std::atomic<bool> asked_to_stop{false};
+  FLYWHEEL_TRY(auto endpoint, control_endpoint::open(n, [&] { asked_to_stop = true; }));
+  const auto before = n.log().last_seq();
+  const auto ack = n.submit({g.id, user_name(), g.spec_json, c.line.flag("approve")});
+  if (ack.problem)
+    return ack.problem.to_error();
+  goal_follower f{c.state, g.id, ack.existed ? before : 0, view_options(c)};
+  FLYWHEEL_TRY(auto seen, f.catch_up());
+  if (ack.existed && !c.line.quiet())
+    std::cerr << (f.run().over() ? "goal " + g.id + " is " + std::string{name_of(f.run().phase)} + " already\n"
+                                 : "continuing goal " + g.id + "\n");
+  const bool was_done = f.run().phase == goal_phase::done;
+  const auto stopping = [&] { return stop.requested() || asked_to_stop; };
+  while (!f.run().over() && !stopping()) {
+    n.wait_after(seen, 250ms);
+    FLYWHEEL_TRY(seen, f.catch_up());
+  }
+  f.finish_line();
+  if (!f.run().over()) {
+    std::cerr << "stopping; the same command continues " << g.id << "\n";
+    return f.run().phase == goal_phase::waiting ? 6 : 130;
+  }
+  if (f.run().phase == goal_phase::done && c.line.flag("serve") && was_done) {
+    const auto served = n.serve({g.id, g.spec_json});
+    if (served.problem)
+      return served.problem.to_error();
+    std::cerr << served.version << " is served at " << served.url << "\n";
+  }
+  print_report(c, f);
+  if (f.run().phase == goal_phase::done && c.line.flag("serve")) {
+    std::cerr << "serving; Ctrl-C stops\n";
+    while (!stopping())
+      n.wait_after(n.log().last_seq(), 250ms);
+  }
+  return exit_code_of(f.run());
+}
+
+/// A goal by id, or the newest of that name, or (empty) the newest that is not over.
+result<std::string> find_goal(const goal_table& goals, const std::string& wanted) {
+  const goal_run* best = nullptr;
+  std::vector<std::string> names;
+  for (const auto& [id, run] : goals.all()) {
+    names.push_back(id);
+    names.push_back(run.name);
+    const bool fits = wanted.empty() ? !run.over() : id == wanted || run.name == wanted;
+    if (fits && (best == nullptr || best->submitted < run.submitted))
+      best = &run;
+  }
+  if (best != nullptr)
+    return best->id;
+  if (wanted.empty())
+    return error{errc::not_found, "no goal is running", {}, "run: flywheel goals"};
+  const auto near = nearest(wanted, names);
+  return error{errc::not_found, "no goal is called '" + printable(wanted, 80) + "'", {},
+               near.empty() ? "run: flywheel goals" : "did you mean " + std::string{near} + "?"};
+}
+
+} // namespace
+
+result<int> show_plan(const command_context& c) {
+  FLYWHEEL_TRY(const auto g, prepare(c));
+  if (!g)
+    return 2;
+  print_plan(c, *g, std::cout);
+  return 0;
+}
+
+result<int> submit_only(const command_context& c) {
+  FLYWHEEL_TRY(const auto g, prepare(c));
+  if (!g)
+    return 2;
+  return hand_over(c, *g, false);
+}
+
+result<int> run_goal(const command_context& c) {
+  FLYWHEEL_TRY(const auto g, prepare(c));
+  if (!g)
+    return 2;
+  if (c.line.flag("dry-run")) {
+    print_plan(c, *g, std::cout);
+    return 0;
+  }
+  if (!c.line.quiet() && c.style == output_style::table)
+    print_plan(c, *g, std::cerr);
+  if (c.line.flag("detach")) {
+    if (owner_pid(c.state) == 0)
+      FLYWHEEL_CHECK(start_in_background(c));
+    return hand_over(c, *g, true);
+  }
+  stop_signals stop; // before any thread is born: they inherit the mask
+  auto n = node::start(options_for(c), system_clock());
+  if (!n && n.error().code == errc::state_locked) {
+    std::cerr << "another Flywheel (process " << owner_pid(c.state) << ") owns " << c.state.string()
+              << "; the goal is handed to it\n";
+    return hand_over(c, *g, true);
+  }
+  if (!n)
+    return std::move(n).error();
+  return run_here(c, *g, **n, stop);
+}
+
+result<int> follow_goal(const command_context& c) {
+  FLYWHEEL_TRY(const auto goals, read_goals(c.state));
+  FLYWHEEL_TRY(const auto id, find_goal(goals, c.line.argument("GOAL")));
+  return follow_from_outside(c, id, 0, true);
+}
+
+result<int> answer_request(const command_context& c, bool grant) {
+  FLYWHEEL_TRY(auto client, control_client::connect(c.state));
+  const auto by = c.line.text("by");
+  FLYWHEEL_TRY(const auto reply, client.ask({{"op", "answer"}, {"approval", c.line.argument("ID")},
+                                             {"user", by.empty() ? user_name() : by}, {"grant", grant},
+                                             {"reason", grant ? std::string{} : c.line.text("reason")}}));
+  std::cout << reply.value("text", "") << std::endl;
+  return 0;
+}
+
+result<int> cancel_running(const command_context& c) {
+  FLYWHEEL_TRY(const auto goals, read_goals(c.state));
+  FLYWHEEL_TRY(const auto id, find_goal(goals, c.line.argument("GOAL")));
+  FLYWHEEL_TRY(auto client, control_client::connect(c.state));
+  FLYWHEEL_TRY(const auto reply, client.ask({{"op", "cancel"}, {"id", id}, {"user", user_name()},
+                                             {"reason", c.line.text("reason")}}));
+  std::cout << reply.value("text", "") << std::endl;
+  return 0;
+}
+
+result<int> serve_state(const command_context& c) {
+  if (c.line.flag("stop")) {
+    FLYWHEEL_TRY(auto client, control_client::connect(c.state));
+    FLYWHEEL_TRY(const auto reply, client.ask({{"op", "stop"}}));
+    // Gone when it no longer holds the lock; its end sends nothing, so ask until then.
+    const auto until = system_clock().mono() + 30s;
+    while (owner_pid(c.state) != 0 && system_clock().mono() < until)
+      ::usleep(20'000);
+    std::cout << "process " << reply.value("pid", 0) << (owner_pid(c.state) == 0 ? " stopped" : " is stopping") << std::endl;
+    return 0;
+  }
+  if (c.line.flag("detach")) {
+    FLYWHEEL_CHECK(start_in_background(c));
+    std::cout << "serving in the background (process " << owner_pid(c.state) << "); to stop: flywheel serve --stop"
+              << std::endl;
+    return 0;
+  }
+  stop_signals stop;
+  FLYWHEEL_TRY(auto n, node::start(options_for(c), system_clock()));
+  std::atomic<bool> asked_to_stop{false};
+  FLYWHEEL_TRY(auto endpoint, control_endpoint::open(*n, [&] { asked_to_stop = true; }));
+  if (auto goals = read_goals(c.state))
+    for (const auto* run : to_serve(*goals)) {
+      const auto served = n->serve({run->id, run->spec_json});
+      if (served.problem)
+        print_error(std::cerr, served.problem.to_error(), c.colour_err, c.style);
+      else
+        std::cout << served.version << " is served at " << served.url << std::endl;
+    }
+  if (!c.line.quiet())
+    std::cerr << "owning " << c.state.string() << "; Ctrl-C stops\n";
+  while (!stop.requested() && !asked_to_stop)
+    n->wait_after(n->log().last_seq(), 250ms);
+  return 0;
+}
+
+} // namespace flywheel

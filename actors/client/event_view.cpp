@@ -1,0 +1,121 @@
+#include "actors/client/event_view.hpp"
+
+#include "actors/client/terminal.hpp"
+#include "cluster/base/text.hpp"
+
+#include <nlohmann/json.hpp>
+
+namespace flywheel {
+
+using nlohmann::json;
+
+namespace {
+
+std::string indented(const std::string& text) { return "    " + text; }
+
+/// What was considered and not done, one line each.
+void add_rejected(std::vector<std::string>& out, const json& body) {
+  for (const auto& r : body.value("rejected", json::array()))
+    if (r.is_object())
+      out.push_back(indented("not " + printable(r.value("what", ""), 200) + ": " + printable(r.value("why", ""), 400)));
+}
+
+} // namespace
+
+std::vector<std::string> event_view::lines(const event& e) {
+  std::vector<std::string> out;
+  const json body = json::parse(e.body, nullptr, false);
+  if (!body.is_object())
+    return out;
+  const bool colour = options_.colour;
+  const auto text = printable(e.text, 2000);
+  switch (e.kind) {
+  case event_kind::goal_submitted: out.push_back(painted("goal " + e.goal, ink::bold, colour)); break;
+  case event_kind::step_state: {
+    const auto state = body.value("state", "");
+    if (state == "started") {
+      running_[e.step] = {e.time, text};
+      out.push_back(painted("> " + e.step, ink::bold, colour) + "  " + text);
+    } else {
+      std::string took;
+      if (const auto i = running_.find(e.step); i != running_.end()) {
+        took = " (" + format_duration(e.time - i->second.started) + ")";
+        running_.erase(i);
+      }
+      const bool done = state == "done";
+      out.push_back(painted(done ? "ok " : state == "retrying" ? "again " : "FAILED ",
+                            done ? ink::green : state == "retrying" ? ink::yellow : ink::red, colour) +
+                    text + took);
+      if (const auto hint = body.value("hint", ""); !hint.empty())
+        out.push_back(indented(printable(hint, 500)));
+    }
+    break;
+  }
+  case event_kind::decision:
+    out.push_back("  " + painted("decided", ink::dim, colour) + " " + printable(body.value("choice", ""), 300));
+    out.push_back(indented("because " + printable(body.value("reason", ""), 2000)));
+    add_rejected(out, body);
+    break;
+  case event_kind::trial_state: {
+    const auto state = body.value("state", "");
+    if (state == "created")
+      ++trials_started_;
+    if (state == "completed" || state == "pruned" || state == "failed")
+      ++trials_ended_;
+    if (state == "completed" && body.contains("value") && body["value"].is_number()) {
+      const double value = body["value"];
+      const bool better = !has_best_ || (body.value("maximise", true) ? value > best_value_ : value < best_value_);
+      if (better) {
+        has_best_ = true;
+        best_value_ = value;
+        best_ = printable(e.subject, 80) + " " + format_number(value);
+      }
+    }
+    if (options_.verbose || state == "failed")
+      out.push_back(indented(text));
+    break;
+  }
+  case event_kind::approval_requested:
+    out.push_back(painted("WAITING ", ink::yellow, colour) + text);
+    out.push_back(indented("to approve:  flywheel approve " + e.subject));
+    out.push_back(indented("to refuse:   flywheel deny " + e.subject + " --reason '...'"));
+    break;
+  case event_kind::approval_granted:
+  case event_kind::approval_denied:
+  case event_kind::model_registered:
+  case event_kind::alias_moved:
+  case event_kind::rollout_state:
+  case event_kind::incident: out.push_back("  " + text); break;
+  case event_kind::goal_state:
+    if (const auto state = body.value("state", ""); state == "done" || state == "failed" || state == "cancelled")
+      out.push_back(painted(text, state == "done" ? ink::green : ink::red, colour));
+    break;
+  case event_kind::agent_state: out.push_back(painted("  " + text, ink::yellow, colour)); break;
+  case event_kind::plan_made:
+  case event_kind::effect_intended:
+  case event_kind::effect_done:
+  case event_kind::effect_failed:
+  case event_kind::trial_report:
+  case event_kind::budget_reserved:
+  case event_kind::budget_settled:
+  case event_kind::approval_used:
+  case event_kind::observation:
+  case event_kind::note:
+    if (options_.verbose && !text.empty())
+      out.push_back(indented(text));
+    break;
+  }
+  return out;
+}
+
+std::string event_view::now() const {
+  std::string out;
+  for (const auto& [step, r] : running_)
+    out += (out.empty() ? "" : " + ") + step;
+  if (trials_started_ > 0 && !running_.empty())
+    out += "  trials " + std::to_string(trials_ended_) + "/" + std::to_string(trials_started_) +
+           (best_.empty() ? "" : "  best " + best_);
+  return out;
+}
+
+} // namespace flywheel

@@ -1,0 +1,63 @@
+#include "actors/client/goal_follower.hpp"
+
+#include "actors/client/terminal.hpp"
+
+#include <unistd.h>
+
+#include <iostream>
+
+namespace flywheel {
+
+goal_follower::goal_follower(std::filesystem::path state, std::string goal, std::uint64_t printed_seq, options o)
+    : state_(std::move(state)), goal_(std::move(goal)), options_(o), view_({o.colour, o.verbose}),
+      printed_(printed_seq), terminal_(::isatty(STDERR_FILENO) == 1) {
+  run_.id = goal_;
+}
+
+result<std::uint64_t> goal_follower::catch_up() {
+  FLYWHEEL_TRY(const auto reader, journal_reader::open(state_));
+  journal_filter filter;
+  filter.goal = goal_;
+  filter.after_seq = seen_;
+  FLYWHEEL_CHECK(reader.read(filter, [&](const event& e) {
+    run_.apply(e);
+    events_.push_back(e);
+    seen_ = e.seq;
+    if (e.seq > printed_)
+      print(e);
+    else
+      (void)view_.lines(e); // the view remembers what is running
+    return true;
+  }));
+  draw_progress();
+  return reader.last_seq();
+}
+
+void goal_follower::print(const event& e) {
+  if (options_.quiet)
+    return;
+  const auto lines = view_.lines(e);
+  if (lines.empty())
+    return;
+  finish_line();
+  for (const auto& line : lines)
+    std::cerr << line << '\n';
+  std::cerr.flush();
+}
+
+void goal_follower::draw_progress() {
+  if (options_.quiet || !terminal_ || run_.over())
+    return;
+  const auto text = view_.now();
+  const auto width = terminal_of(STDERR_FILENO, false).columns;
+  std::cerr << "\r\x1b[K" << painted(cut_to_width(text, width - 1), ink::dim, options_.colour) << std::flush;
+  line_drawn_ = !text.empty();
+}
+
+void goal_follower::finish_line() {
+  if (line_drawn_)
+    std::cerr << "\r\x1b[K" << std::flush;
+  line_drawn_ = false;
+}
+
+} // namespace flywheel
