@@ -1,0 +1,144 @@
+#include "actors/data_steward/data_steward_actor.hpp"
+
+#include "actors/data_steward/steward.hpp"
+#include "actors/protocol/blocking_job.hpp"
+#include "actors/protocol/held_out_key.hpp"
+#include "cluster/base/text.hpp"
+#include "cluster/goal/goal_parser.hpp"
+#include "models/task_json.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+
+namespace flywheel {
+namespace {
+
+using nlohmann::json;
+
+struct data_steward_state {
+  static inline const char* name = "data_steward";
+  const agent_context* context = nullptr;
+  std::map<std::string, std::shared_ptr<std::atomic<bool>>> stops; ///< by goal
+};
+using self_pointer = data_steward_agent::stateful_pointer<data_steward_state>;
+
+/// The labels with the positive one last for two classes: the goal's word, else the rarer one.
+result<std::vector<std::string>> order_classes(const goal_spec& spec, const snapshot_report& report,
+                                               const snapshot_info& info) {
+  auto classes = info.classes;
+  if (report.task != "binary" || classes.size() != 2)
+    return classes;
+  std::string positive = spec.positive;
+  if (positive.empty()) {
+    const auto rarer = std::min_element(report.classes.begin(), report.classes.end(),
+                                        [](const auto& a, const auto& b) { return a.rows < b.rows; });
+    positive = rarer->label;
+  }
+  if (classes[1] != positive)
+    std::swap(classes[0], classes[1]);
+  if (classes[1] != positive)
+    return error{errc::invalid_goal, "positive: '" + printable(positive, 60) + "' is not a value of " + spec.target,
+                 {}, "the values are " + classes[1] + " and " + classes[0]};
+  return classes;
+}
+
+result<learning_task> task_of(const goal_spec& spec, const snapshot_report& report, const snapshot_info& info) {
+  learning_task t;
+  const auto type = task_type_from_name(report.task);
+  const auto metric = metric_from_name(spec.metric.name);
+  if (!type || !metric)
+    return error{errc::internal, "no task '" + report.task + "' with metric '" + spec.metric.name + "'"};
+  if (!fits(*metric, *type))
+    return error{errc::invalid_goal, "metric " + spec.metric.name + " does not fit a " + report.task + " target"};
+  t.type = *type;
+  t.metric = *metric;
+  t.target = spec.target;
+  t.inputs = info.features;
+  if (t.type != task_type::regression) {
+    FLYWHEEL_TRY(t.classes, order_classes(spec, report, info));
+  }
+  return t;
+}
+
+std::vector<event_draft> decisions_on(const scribe& log, const run_step& m, const snapshot_report& r) {
+  std::vector<event_draft> drafts;
+  if (r.rows_quarantined > 0)
+    drafts.push_back(log.decision(m.goal, m.step, "quarantine " + std::to_string(r.rows_quarantined) + " rows",
+                                  "they break the contract; training on them would teach what is not true",
+                                  {{"by_rule", r.quarantined_by_rule}, {"file", r.folder + "/quarantine.jsonl"}},
+                                  json::array()));
+  for (const auto& f : r.findings) {
+    const json evidence{{"kind", f.kind}, {"column", f.column}, {"level", std::string{name_of(f.level)}}};
+    if (f.left_out)
+      drafts.push_back(log.decision(m.goal, m.step, "leave out column " + f.column, f.text, evidence, json::array()));
+    else if (f.level != severity::note)
+      drafts.push_back(log.decision(m.goal, m.step, "keep " + (f.column.empty() ? "the data" : "column " + f.column) +
+                                                        " as it is",
+                                    f.text + (f.advice.empty() ? "" : " " + f.advice), evidence, json::array()));
+    else
+      drafts.push_back(log.draft(event_kind::observation, m.goal, m.step, f.column, f.text, evidence));
+  }
+  return drafts;
+}
+
+result<step_outcome> ingest_step(const agent_context& context, const run_step& m, const std::atomic<bool>& stop) {
+  const scribe log{context, "data_steward"};
+  FLYWHEEL_TRY(const auto spec, goal_from_json(json::parse(m.spec_json, nullptr, false)));
+  FLYWHEEL_TRY(const auto key, read_held_out_key(context.layout));
+  check_options options;
+  options.threads = context.cores;
+  options.now = context.time->wall();
+  FLYWHEEL_TRY(const auto report, ingest(spec, context.layout.data(), key, options, stop));
+  FLYWHEEL_TRY(const auto info, load_snapshot_info(report.folder));
+  FLYWHEEL_TRY(const auto task, task_of(spec, report, info));
+
+  auto drafts = decisions_on(log, m, report);
+  drafts.push_back(log.draft(event_kind::observation, m.goal, m.step, report.snapshot,
+                             "snapshot " + report.snapshot.substr(0, 12) + (report.reused ? " is used again" : " is published"),
+                             {{"folder", report.folder}, {"source", info.source}, {"source_sha256", info.source_sha256}}));
+  FLYWHEEL_TRY([[maybe_unused]] const auto seq, log.write(std::move(drafts)));
+
+  json findings = json::array();
+  for (const auto& f : report.findings)
+    findings.push_back({{"kind", f.kind}, {"column", f.column}, {"text", f.text}, {"left_out", f.left_out},
+                        {"level", std::string{name_of(f.level)}}});
+  step_outcome out;
+  out.outputs_json = json{{"snapshot", report.snapshot},
+                          {"folder", report.folder},
+                          {"table", report.folder + "/train.fwt"},
+                          {"source_sha256", info.source_sha256},
+                          {"task", to_json(task)},
+                          {"train_rows", report.train_rows},
+                          {"holdout_rows", report.holdout_rows},
+                          {"rows_quarantined", report.rows_quarantined},
+                          {"findings", findings}}
+                         .dump();
+  out.summary = std::to_string(report.rows_kept) + " rows kept, " + std::to_string(report.rows_quarantined) +
+                " quarantined; " + std::to_string(report.train_rows) + " to train on, " +
+                std::to_string(report.holdout_rows) + " sealed for the evaluator";
+  return out;
+}
+
+data_steward_agent::behavior_type data_steward(self_pointer self, const agent_context* context) {
+  self->state.context = context;
+  return {
+      [=](const run_step& m) -> caf::result<step_outcome> {
+        auto stop = std::make_shared<std::atomic<bool>>(false);
+        self->state.stops[m.goal] = stop;
+        return run_blocking(self, [=] { return outcome_of(ingest_step(*context, m, *stop)); });
+      },
+      [=](const stop_step& m) {
+        if (const auto i = self->state.stops.find(m.goal); i != self->state.stops.end())
+          *i->second = true;
+      },
+  };
+}
+
+} // namespace
+
+data_steward_agent spawn_data_steward(caf::actor_system& system, const agent_context& context) {
+  return system.spawn<caf::detached>(data_steward, &context);
+}
+
+} // namespace flywheel

@@ -1,0 +1,18 @@
+#pragma once
+// Keeps the agents of a node alive: starts them, notices their end, starts them again and tells those who were waiting.
+
+#include "actors/protocol/agent_context.hpp"
+#include "actors/protocol/agents.hpp"
+#include "actors/trainer/trainer_actor.hpp"
+
+namespace flywheel {
+
+/// stop_atom ends every agent in an order that lets none be missed, then the supervisor.
+using supervisor_agent = caf::typed_actor<
+    cafx::sig<acknowledgement, resume_atom>,              ///< all agents are started; answered when they are in the directory
+    cafx::sig<acknowledgement, crash_atom, std::string>, ///< end the named agent as a crash would
+    cafx::sig<acknowledgement, tick_atom>>;               ///< stop everything; answered when every agent is gone
+
+supervisor_agent spawn_supervisor(caf::actor_system& system, const agent_context& context, trainer_options trainer);
+
+} // namespace flywheel

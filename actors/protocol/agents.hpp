@@ -1,0 +1,124 @@
+#pragma once
+// The table of contents: one interface per agent, one comment per message. Reading this file teaches the system.
+
+#include "actors/protocol/caf_compat.hpp"
+#include "actors/protocol/messages.hpp"
+
+namespace flywheel {
+
+CAFX_INSPECT(fault, code, what, where, hint)
+CAFX_INSPECT(submit_goal, id, user, spec_json, approve_in_advance)
+CAFX_INSPECT(goal_ack, problem, id, seq, existed)
+CAFX_INSPECT(cancel_goal, id, user, reason)
+CAFX_INSPECT(answer_approval, approval, user, reason, grant)
+CAFX_INSPECT(acknowledgement, problem, text)
+CAFX_INSPECT(run_step, goal, step, user, spec_json, inputs_json, attempt)
+CAFX_INSPECT(step_outcome, problem, outputs_json, summary)
+CAFX_INSPECT(stop_step, goal, step, reason)
+CAFX_INSPECT(agent_restarted, agent, cause)
+CAFX_INSPECT(order_trial, goal, step, trial, kind, task_json, attempt, memory_max, time_max_ms)
+CAFX_INSPECT(trial_ended, problem, trial, attempt, result_json, milliseconds, rss_peak_bytes)
+CAFX_INSPECT(trial_progress, goal, trial, attempt, rung, resource, value, standard_error)
+CAFX_INSPECT(trial_verdict, go_on)
+CAFX_INSPECT(replay_traffic, goal, snapshot, url, offset, count)
+CAFX_INSPECT(replay_report, problem, sent, failed, rows)
+CAFX_INSPECT(served_batch, goal, model, rows, features, outputs, ids, labels_json)
+CAFX_INSPECT(watch_model, goal, model, snapshot, spec_json, signature_json, evaluation_json)
+CAFX_INSPECT(incident_found, goal, incident, model, reason, evidence_json, spec_json, user)
+CAFX_INSPECT(rollback_model, model, user, reason, to_version)
+CAFX_INSPECT(serve_again, goal, spec_json)
+CAFX_INSPECT(serve_report, problem, url, version)
+
+} // namespace flywheel
+
+CAF_BEGIN_TYPE_ID_BLOCK(flywheel, first_custom_type_id)
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::fault))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::submit_goal))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::goal_ack))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::cancel_goal))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::answer_approval))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::acknowledgement))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::run_step))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::step_outcome))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::stop_step))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::agent_restarted))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::order_trial))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::trial_ended))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::trial_progress))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::trial_verdict))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::replay_traffic))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::replay_report))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::served_batch))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::watch_model))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::incident_found))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::rollback_model))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::serve_again))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::serve_report))
+  CAF_ADD_ATOM(flywheel, flywheel, tick_atom, "tick")
+  CAF_ADD_ATOM(flywheel, flywheel, resume_atom, "resume")
+  CAF_ADD_ATOM(flywheel, flywheel, crash_atom, "crash")
+CAF_END_TYPE_ID_BLOCK(flywheel)
+
+namespace flywheel {
+
+/// Turns goals into plans and plans into steps run by the others; the only one that decides what happens next.
+using conductor_agent = caf::typed_actor<
+    cafx::sig<goal_ack, submit_goal>,           ///< durable when answered (I1)
+    cafx::sig<acknowledgement, cancel_goal>,    ///< stops running steps
+    cafx::sig<acknowledgement, answer_approval>,
+    cafx::sig<void, agent_restarted>,           ///< its running steps are started again
+    cafx::sig<void, tick_atom, std::string>>;   ///< a goal's retry or approval is due
+
+/// Ingests, checks, splits and seals data.           step: ingest
+using data_steward_agent = caf::typed_actor<
+    cafx::sig<step_outcome, run_step>,
+    cafx::sig<void, stop_step>>;
+
+/// Chooses families by cheap trials.                 step: explore
+using architect_agent = caf::typed_actor<
+    cafx::sig<step_outcome, run_step>,
+    cafx::sig<trial_verdict, trial_progress>,   ///< asked by the trainer at each rung of our trials
+    cafx::sig<void, agent_restarted>,           ///< the trainer's: our trials are asked for again
+    cafx::sig<void, stop_step>>;
+
+/// Searches hyper-parameters within a budget.        step: search
+using hpo_agent = caf::typed_actor<
+    cafx::sig<step_outcome, run_step>,
+    cafx::sig<trial_verdict, trial_progress>,
+    cafx::sig<void, agent_restarted>,
+    cafx::sig<void, stop_step>>;
+
+/// Runs trials and fits in workers.                  step: train
+using trainer_agent = caf::typed_actor<
+    cafx::sig<step_outcome, run_step>,
+    cafx::sig<trial_ended, order_trial>,        ///< answered once, when the worker's task has ended
+    cafx::sig<void, trial_progress>,            ///< from the worker pool
+    cafx::sig<void, trial_ended>,             ///< from the worker pool
+    cafx::sig<void, stop_step>>;
+
+/// Owns held-out data; judges.                       steps: baseline, evaluate
+using evaluator_agent = caf::typed_actor<
+    cafx::sig<step_outcome, run_step>,
+    cafx::sig<replay_report, replay_traffic>,
+    cafx::sig<void, stop_step>>;
+
+/// Watches what is served; confirms shifts.          step: watch
+using monitor_agent = caf::typed_actor<
+    cafx::sig<step_outcome, run_step>,
+    cafx::sig<void, watch_model>,
+    cafx::sig<void, served_batch>,
+    cafx::sig<void, stop_step>>;
+
+/// Decides what to do about a confirmed incident: a bounded retrain goal, waiting, or a person.
+using learner_agent = caf::typed_actor<
+    cafx::sig<void, incident_found>>;
+
+/// Registers, serves, rolls out and back.            steps: release, rollout
+using deployer_agent = caf::typed_actor<
+    cafx::sig<step_outcome, run_step>,
+    cafx::sig<acknowledgement, rollback_model>,
+    cafx::sig<serve_report, serve_again>,
+    cafx::sig<void, tick_atom>,                 ///< collect what was served
+    cafx::sig<void, stop_step>>;
+
+} // namespace flywheel

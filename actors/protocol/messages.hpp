@@ -1,0 +1,67 @@
+#pragma once
+// What agents say to each other. Values only; CAF appears in agents.hpp. Texts named *_json are compact JSON whose
+// meaning is documented where it is written. No double crosses a node border as a plain field (caf.md 6.1): numbers
+// travel inside JSON or packed as bytes.
+
+#include "cluster/base/error.hpp"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace flywheel {
+
+/// An error as a message field. code 0 is "no error".
+struct fault {
+  std::uint16_t code = 0;
+  std::string what, where, hint;
+
+  fault() = default;
+  fault(const error& e) : code(static_cast<std::uint16_t>(e.code)), what(e.what), where(e.where), hint(e.hint) {}
+  explicit operator bool() const noexcept { return code != 0; }
+  error to_error() const { return {static_cast<errc>(code), what, where, hint}; }
+};
+
+// ---- client <-> conductor -----------------------------------------------------------------------------------------
+/// Submit a goal under the client's own id. Same id and same body: acknowledged again. Same id, other body: refused (I2).
+struct submit_goal { std::string id, user, spec_json; bool approve_in_advance = false; };
+struct goal_ack { fault problem; std::string id; std::uint64_t seq = 0; bool existed = false; };
+struct cancel_goal { std::string id, user, reason; };
+/// A person's answer to an approval request.
+struct answer_approval { std::string approval, user, reason; bool grant = false; };
+struct acknowledgement { fault problem; std::string text; };
+
+// ---- conductor <-> agents -----------------------------------------------------------------------------------------
+/// One step of a goal's plan. `inputs_json`: {"<needed step>": <its outputs>}. Safe to send twice: the agent continues
+/// from what the journal and the disk say was done.
+struct run_step { std::string goal, step, user, spec_json, inputs_json; std::uint32_t attempt = 1; };
+struct step_outcome { fault problem; std::string outputs_json; std::string summary; };
+struct stop_step { std::string goal, step, reason; };
+/// From the supervisor: this agent died and a new one has taken its place; what it was asked must be asked again.
+struct agent_restarted { std::string agent, cause; };
+
+// ---- architect, hpo <-> trainer -----------------------------------------------------------------------------------
+/// Run one task in a worker: kind "trial" or "fit"; `task_json` per actors/trainer/task_format.hpp.
+struct order_trial { std::string goal, step, trial, kind, task_json; std::uint32_t attempt = 1; std::uint64_t memory_max = 0, time_max_ms = 0; };
+struct trial_ended { fault problem; std::string trial; std::uint32_t attempt = 1; std::string result_json; std::uint64_t milliseconds = 0, rss_peak_bytes = 0; };
+/// An intermediate value; the worker waits for the verdict. Values as text of exact doubles (format_number).
+struct trial_progress { std::string goal, trial; std::uint32_t attempt = 1, rung = 0; std::uint64_t resource = 0; std::string value, standard_error; };
+struct trial_verdict { bool go_on = true; };
+
+// ---- deployer <-> evaluator, monitor ------------------------------------------------------------------------------
+/// Send held-out rows as traffic to a model server, labels afterwards as feedback. Only the evaluator can: it owns them.
+struct replay_traffic { std::string goal, snapshot, url; std::uint64_t offset = 0, count = 0; };
+struct replay_report { fault problem; std::uint64_t sent = 0, failed = 0, rows = 0; };
+/// Answered requests, oldest first. features: float32, rows x inputs; outputs: float32, rows x outputs; packed.
+struct served_batch { std::string goal, model; std::uint32_t rows = 0; std::string features, outputs, ids; std::string labels_json; };
+/// Start (or, after a restart, continue) watching a released model of a goal.
+struct watch_model { std::string goal, model, snapshot, spec_json, signature_json, evaluation_json; };
+/// What the monitor found and confirmed.
+struct incident_found { std::string goal, incident, model, reason, evidence_json, spec_json, user; };
+/// Move production back to an older version (0: the one before).
+struct rollback_model { std::string model, user, reason; std::uint32_t to_version = 0; };
+/// Put the champion of a finished goal back into service after a restart.
+struct serve_again { std::string goal, spec_json; };
+struct serve_report { fault problem; std::string url, version; };
+
+} // namespace flywheel
