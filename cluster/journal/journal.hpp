@@ -29,8 +29,9 @@ struct journal_filter {
 /// What `flywheel journal verify` found.
 struct journal_verdict {
   bool intact = false;
-  std::uint64_t events = 0;      ///< verified entries
-  std::uint64_t first_bad = 0;   ///< seq of the first entry that does not fit the chain; 0 if intact
+  std::uint64_t events = 0;      ///< verified entries, from the first on
+  std::uint64_t first_bad = 0;   ///< seq of the first entry that is missing or does not fit the chain; 0 if there is
+                                 ///< none: intact, or only the search index around good entries is damaged
   std::string reason;            ///< a sentence: which entry, what is wrong, what to do
   digest head;                   ///< hash of the last good entry
 };
@@ -47,12 +48,15 @@ public:
 
   /// Durable (fsynced) when it returns. All drafts land together, in order, or none. Returns the seq of the last one.
   /// After disk_full or io_failed nothing of the batch is in the journal and the journal stays usable.
+  /// too_large: one draft exceeds limits::journal_event_bytes_max. An empty body is stored as "{}".
   result<std::uint64_t> append(std::vector<event_draft> drafts);
   result<std::uint64_t> append(event_draft draft);
   /// As append; `done` is called once from the committing thread and must not block or call append.
   void append_async(std::vector<event_draft> drafts, std::function<void(result<std::uint64_t>)> done);
 
-  /// Called after each commit from the committing thread with the new events, in order. One listener at a time.
+  /// Called after each commit from the committing thread with the new events, in order, and before append returns: a
+  /// projection that is kept this way knows an event as soon as its writer goes on. One listener at a time; once
+  /// listen() returns, the listener before is not running any more. It must not throw, nor call append or listen.
   void listen(std::function<void(const std::vector<event>&)> listener);
 
   std::uint64_t last_seq() const noexcept;
@@ -68,7 +72,8 @@ private:
 };
 
 /// A reader; works beside the writer, also from another process, and on a damaged journal as far as it goes.
-/// Each call sees a consistent snapshot. Use one per thread.
+/// Each call sees a consistent snapshot. Use one per thread. Every event handed out was checked against its hash and
+/// the hash of the entry before it (I10); the first that does not fit ends the call with journal_damaged.
 class journal_reader {
 public:
   /// not_found if there is no journal in `folder`.
@@ -88,7 +93,20 @@ private:
   std::unique_ptr<impl> impl_;
 };
 
-/// Walks the whole chain. Errors only if the file cannot be read at all; damage is a verdict.
+/// Walks the whole chain, and compares the search index and the file's structure with it. Errors only if there is no
+/// journal or it may not be read; damage is a verdict. Works beside a writer.
 result<journal_verdict> verify_journal(const std::filesystem::path& folder);
+
+struct journal_repair {
+  std::uint64_t kept = 0;            ///< entries in the journal now
+  digest head;                       ///< hash of the last one
+  std::filesystem::path moved_to;    ///< where the old files lie
+};
+
+/// The deliberate way out of journal_damaged: moves the files aside into `folder`/damaged-<n> (never deletes them) and
+/// writes a new journal of the verified entries 1..keep_up_to_seq, fewer if fewer can be verified. Everything later is
+/// out of the journal, so that what it recorded may be done again: for people only, no code calls it on its own.
+/// state_locked while a writer lives.
+result<journal_repair> repair_journal(const std::filesystem::path& folder, std::uint64_t keep_up_to_seq);
 
 } // namespace flywheel

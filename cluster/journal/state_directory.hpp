@@ -1,7 +1,7 @@
 #pragma once
 // Where a cluster lives on disk. One owner at a time, enforced by a lock that dies with the process.
 
-#include "cluster/base/error.hpp"
+#include "cluster/journal/file_lock.hpp"
 
 #include <filesystem>
 #include <string>
@@ -33,24 +33,22 @@ result<std::filesystem::path> default_state_path(const std::string& explicit_pat
 /// Holds the flock on <root>/lock for its lifetime. Creates the layout with mode 0700.
 class state_directory {
 public:
-  /// state_locked (naming the owner's pid and what to do) if another process owns it.
+  /// state_locked (naming the owner's pid and what to do) if another process owns it; too_large if the path is too
+  /// long for sockets in it; invalid_argument if the folder holds something else. Removes what a killed owner left
+  /// half-written.
   static result<state_directory> own(const std::filesystem::path& root);
   const state_layout& layout() const noexcept { return layout_; }
   /// Grows by one with each owner: the fencing epoch (I5). Durable before own() returns.
   std::uint64_t epoch() const noexcept { return epoch_; }
 
-  state_directory(state_directory&&) noexcept;
-  state_directory& operator=(state_directory&&) noexcept;
-  ~state_directory();
-
 private:
   state_directory() = default;
   state_layout layout_;
   std::uint64_t epoch_ = 0;
-  int lock_ = -1;
+  file_lock lock_;
 };
 
-/// The pid of the process that owns `root` now, or 0.
+/// The pid of the process that owns `root` now, or 0. Creates nothing.
 int owner_pid(const std::filesystem::path& root);
 
 } // namespace flywheel
