@@ -383,6 +383,13 @@ std::string usage_of(const command_spec& command) {
   return usage;
 }
 
+std::vector<exit_spec> exits_of(const command_spec& command) {
+  std::vector<exit_spec> exits{{0, "done"}, {2, "bad input"}};
+  exits.insert(exits.end(), command.exits.begin(), command.exits.end());
+  std::sort(exits.begin(), exits.end(), [](const exit_spec& a, const exit_spec& b) { return a.code < b.code; });
+  return exits;
+}
+
 std::string option_signature(const option_spec& option) {
   std::string text = option.letter ? std::string("-") + option.letter + ", --" : std::string("    --");
   text += option.name;

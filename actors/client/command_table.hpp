@@ -86,6 +86,8 @@ std::vector<const command_spec*> commands_in_group(std::string_view word);
 
 /// "flywheel run [options] GOAL [NAME=VALUE...]"
 std::string usage_of(const command_spec& command);
+/// Every exit code of a command, with 0 and 2, ascending.
+std::vector<exit_spec> exits_of(const command_spec& command);
 /// "-o, --output FORMAT" (as help shows it).
 std::string option_signature(const option_spec& option);
 
