@@ -23,12 +23,14 @@ struct task_end {
   error cause{errc::ok, {}};
   double seconds = 0;
   std::uint64_t rss_peak_bytes = 0;
+  bool sandboxed = false;      ///< the worker was confined to its sandbox_rules
 };
 
 /// What the child may see of the file system (Landlock); empty lists: no restriction is set and `sandboxed` says so.
 struct sandbox_rules {
   std::vector<std::filesystem::path> readable;
-  std::vector<std::filesystem::path> writable;
+  std::vector<std::filesystem::path> writable; ///< and readable
+  bool operator==(const sandbox_rules&) const = default;
 };
 
 struct worker_task {
@@ -45,6 +47,9 @@ struct worker_pool_options {
   nanoseconds heartbeat{500'000'000};
   nanoseconds silent_after{10'000'000'000};  ///< no heartbeat for so long: the worker is killed (SIGKILL), worker_silent
   nanoseconds hello_within{20'000'000'000};
+  nanoseconds stop_grace{2'000'000'000};     ///< a worker that ignores `stop` for so long is killed
+  nanoseconds idle_for{30'000'000'000};      ///< an idle worker ends after so long; until then it is reused
+  nanoseconds die_within{10'000'000'000};    ///< a killed process that does not die by then keeps its slot, not its task
 };
 
 /// Callbacks run on the pool's own thread and must not block; hand over to an actor by anon_send.
@@ -84,6 +89,7 @@ struct worker_context {
   const std::atomic<bool>* stop = nullptr;
 };
 using worker_function = std::function<result<std::string>(const wire::task&, const worker_context&)>;
+/// `socket` may be empty: then the one in FLYWHEEL_WORKER_SOCKET, which every pool sets for its workers.
 int serve_worker(const std::filesystem::path& socket, const worker_function& run);
 
 } // namespace flywheel

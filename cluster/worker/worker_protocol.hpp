@@ -29,10 +29,16 @@ struct verdict { std::string task; std::uint32_t rung = 0; bool go_on = true; };
 struct log { std::string task; std::string level; std::string text; };
 struct done { std::string task; std::uint32_t attempt = 1; std::string body; };
 struct failed { std::string task; std::uint32_t attempt = 1; std::string code; std::string what; std::string hint; };
-struct stop { std::string reason; };
+/// `task`: which one to end soon (the worker answers with done or failed); empty: the worker itself, which then exits.
+/// A stop for a task that is not running is ignored: it crossed the task's end on the way.
+struct stop { std::string task; std::string reason; };
 
 using message = std::variant<hello, welcome, task, heartbeat, report, verdict, log, done, failed, stop>;
 
+/// "hello", "welcome", ... as on the wire.
+std::string_view name_of(const message& m) noexcept;
+
+/// Texts must be UTF-8 (printable() makes any text so).
 std::string encode(const message& m);
 /// protocol_violation / too_large / incompatible_version with the offset and what was expected. Checks size and nesting
 /// before reserving memory; unknown map keys are ignored (forward compatible), missing or mistyped ones are errors.
