@@ -1,6 +1,7 @@
 #pragma once
 // Immutable model versions with lineage, and the aliases that point at them. A version is a folder
-// <root>/<model>/<version>/ with the model's files, lineage.json and manifest.json (SHA-256 of every file).
+// <root>/<model>/v<version>/ with the model's files, lineage.json and manifest.json (SHA-256 of every file). Several
+// processes may use one registry: writers of one model take turns by a lock file. Layout and bytes: docs/registry.md.
 
 #include "cluster/base/clock.hpp"
 #include "cluster/content/digest.hpp"
@@ -42,17 +43,22 @@ public:
   /// call with the same key returns the version of the first (I3), whatever `fill` would write.
   result<model_version> publish(const std::string& model, const std::string& key, const lineage& origin, wall_time now,
                                 const std::function<status(const std::filesystem::path&)>& fill);
-  result<std::vector<model_version>> list(const std::string& model = {}) const;
+  /// Every version of `model` (or of all), oldest first. A damaged one is an error that names the file; with `damage` given
+  /// it is left out instead and its error appended there.
+  result<std::vector<model_version>> list(const std::string& model = {}, std::vector<error>* damage = nullptr) const;
   /// "churn/v3", "churn@champion" or "churn" (its champion, else its newest). not_found names near matches.
   result<model_version> find(const std::string& reference) const;
   /// Re-hashes every file against the manifest (I10).
   status verify(const model_version& v) const;
   /// The alias is a small file, published atomically; `epoch` older than the stored one: stale_epoch (I5).
+  /// Version 0 takes the alias away (and keeps its epoch). not_found if there is no such version.
   status set_alias(const std::string& model, const std::string& alias, std::uint32_t version, std::uint64_t epoch);
   result<std::uint32_t> alias(const std::string& model, const std::string& alias) const;
   std::map<std::string, std::uint32_t> aliases(const std::string& model) const;
+  const std::filesystem::path& root() const noexcept { return root_; }
 
 private:
+  explicit model_registry(std::filesystem::path root) : root_(std::move(root)) {}
   std::filesystem::path root_;
 };
 
