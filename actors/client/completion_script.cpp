@@ -4,7 +4,6 @@
 #include "cluster/base/text.hpp"
 
 #include <algorithm>
-#include <functional>
 #include <vector>
 
 namespace flywheel {
@@ -76,7 +75,7 @@ std::string bash_value(value_kind kind, const std::vector<std::string_view>& cho
   case value_kind::file: return "COMPREPLY=($(compgen -f -- \"$cur\")); compopt -o filenames 2>/dev/null";
   case value_kind::folder: return "COMPREPLY=($(compgen -d -- \"$cur\")); compopt -o filenames 2>/dev/null";
   case value_kind::goal_file:
-    return "COMPREPLY=($(compgen -d -- \"$cur\") $(compgen -f -X '!*.@(yaml|yml|json)' -- \"$cur\")); compopt -o filenames 2>/dev/null";
+    return "COMPREPLY=($(compgen -d -- \"$cur\") $(compgen -f -X '!*.yaml' -- \"$cur\") $(compgen -f -X '!*.yml' -- \"$cur\") $(compgen -f -X '!*.json' -- \"$cur\")); compopt -o filenames 2>/dev/null";
   case value_kind::goal: return "COMPREPLY=($(compgen -W \"$(flywheel goals -o name 2>/dev/null)\" -- \"$cur\"))";
   case value_kind::model: return "COMPREPLY=($(compgen -W \"$(flywheel models -o name 2>/dev/null)\" -- \"$cur\"))";
   case value_kind::command: return "COMPREPLY=($(compgen -W " + quoted(words_of(first_words())) + " -- \"$cur\"))";
@@ -96,8 +95,9 @@ std::string bash_option_cases(const std::vector<option_spec>& options, std::stri
   std::string out;
   for (const auto& o : options)
     if (o.kind != value_kind::flag) {
+      const std::string names = option_pattern(o);
       std::string pattern;
-      for (const auto p : split(option_pattern(o), '|'))
+      for (const auto p : split(names, '|'))
         pattern += (pattern.empty() ? "" : "|") + quoted(std::string(prefix) + std::string(p));
       out += "    " + pattern + ") " + bash_value(o.kind, o.choices) + "; return ;;\n";
     }
@@ -105,11 +105,12 @@ std::string bash_option_cases(const std::vector<option_spec>& options, std::stri
 }
 
 std::string bash_script() {
-  std::string value_options; // patterns of options that take a value, whatever the command
+  std::vector<std::string> value_options; // patterns of options that take a value, whatever the command
   const auto add = [&](const std::vector<option_spec>& options) {
     for (const auto& o : options)
-      if (o.kind != value_kind::flag)
-        value_options += (value_options.empty() ? "" : "|") + option_pattern(o);
+      if (const auto pattern = option_pattern(o);
+          o.kind != value_kind::flag && std::find(value_options.begin(), value_options.end(), pattern) == value_options.end())
+        value_options.push_back(pattern);
   };
   add(global_options());
   for (const auto* c : shown())
@@ -122,7 +123,7 @@ std::string bash_script() {
                     "  for ((i = 1; i < COMP_CWORD; i++)); do\n"
                     "    word=${COMP_WORDS[i]}\n"
                     "    case $word in\n";
-  out += "      " + value_options + ") ((i++)) ;;\n      -*) ;;\n      *)\n"
+  out += "      " + join(value_options, "|") + ") ((i++)) ;;\n      -*) ;;\n      *)\n"
          "        if [[ -z $command ]]; then command=$word\n";
   for (const auto& g : groups())
     out += "        elif [[ $command == " + g + " ]]; then command=\"" + g + " $word\"\n";
