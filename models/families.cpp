@@ -26,10 +26,28 @@ family_info gbt() {
   return f;
 }
 
+family_info mlp() {
+  family_info f;
+  f.name = "mlp";
+  f.title = "residual network with embedded columns";
+  f.space = {{"learning_rate", real(3e-4, 1e-2, true)}, {"weight_decay", real(1e-4, 1, true)},
+             {"dropout", real(0, 0.5)},                 {"hidden", integer(32, 192, true)},
+             {"blocks", integer(1, 3)},                 {"numeric_width", integer(4, 16)},
+             {"segments", integer(6, 32, true)},        {"batch", integer(64, 256, true)},
+             {"label_smoothing", real(0, 0.1)}};
+  f.defaults = {{"learning_rate", 2e-3},      {"weight_decay", 0.05},      {"dropout", 0.2},
+                {"hidden", std::int64_t{96}}, {"blocks", std::int64_t{2}}, {"numeric_width", std::int64_t{8}},
+                {"segments", std::int64_t{16}}, {"batch", std::int64_t{128}}, {"label_smoothing", 0.0}, {"members", std::int64_t{1}}, {"activation", std::string{"relu"}}};
+  f.resource = "epochs";
+  f.resource_max = 40;
+  f.good_for = "smooth effects, many categories and plenty of rows; averages well with trees because it errs elsewhere";
+  return f;
+}
+
 } // namespace
 
 const std::vector<family_info>& families() {
-  static const std::vector<family_info> all{gbt()};
+  static const std::vector<family_info> all{gbt(), mlp()};
   return all;
 }
 

@@ -17,6 +17,8 @@ learning_rows learning_rows::select(std::span<const std::uint32_t> indices, std:
 result<std::unique_ptr<learner>> make_learner(learner_setup setup) {
   if (setup.spec.family == "gbt")
     return make_gbt_learner(std::move(setup));
+  if (setup.spec.family == "mlp")
+    return make_mlp_learner(std::move(setup));
   return error{errc::unsupported, "there is no family of models named \"" + setup.spec.family + "\"", setup.spec.trial};
 }
 
