@@ -5,7 +5,9 @@
 #include "cluster/content/publish.hpp"
 #include "cluster/journal/chain_walker.hpp"
 #include "cluster/journal/file_lock.hpp"
+#include "cluster/journal/journal_examine.hpp"
 #include "cluster/journal/journal_store.hpp"
+#include "cluster/journal/log_format.hpp"
 #include "cluster/journal/mark_format.hpp"
 
 #include <sqlite3.h>
@@ -14,6 +16,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <limits>
 #include <mutex>
 #include <thread>
 
@@ -24,11 +27,7 @@ namespace fs = std::filesystem;
 
 /// One transaction's texts; a bigger one makes everybody in it wait. A single call may exceed it, for it is atomic.
 constexpr std::size_t batch_bytes_max = 8 * limits::mib;
-/// Pages (4 KiB) in the log at which it is copied into the database: often enough that recovery after a kill is quick,
-/// seldom enough that the copying costs appenders little.
-constexpr int checkpoint_frames = 4096;
-/// The mark is renewed after so many entries, or so much time: it bounds what open() has to verify after a kill.
-constexpr std::uint64_t mark_entries = 1u << 16;
+/// The mark is renewed after so much time with new entries, too.
 constexpr std::chrono::nanoseconds mark_interval = std::chrono::seconds{5};
 /// Entries before the mark that open() verifies again: the tail is where a crash or a full disk does its damage.
 constexpr std::uint64_t tail_entries = 1024;
@@ -50,7 +49,7 @@ struct request {
 
 /// Damage was met on opening: says where, by walking the whole chain.
 error damage_of(const fs::path& folder, error met) {
-  const auto verdict = verify_journal(folder);
+  const auto verdict = examine_journal(folder, [] { return true; }); // we hold the lock
   if (!verdict || verdict->intact)
     return met;
   return error{errc::journal_damaged, verdict->reason, (folder / store::database_name).string(), verify_hint};
@@ -62,7 +61,8 @@ result<store::tail> verify_tail(sqlite3* db, const std::optional<journal_mark>& 
   FLYWHEEL_TRY(const auto s, store::prepare(db, "SELECT " + std::string{store::columns} +
                                                     " FROM event e WHERE seq>=?1 ORDER BY seq"));
   const auto from = mark && mark->seq > tail_entries ? mark->seq - tail_entries : 0;
-  sqlite3_bind_int64(s.get(), 1, static_cast<sqlite3_int64>(from));
+  // From the very first: an entry slipped in before 1 must be met too.
+  sqlite3_bind_int64(s.get(), 1, from > 0 ? static_cast<sqlite3_int64>(from) : std::numeric_limits<sqlite3_int64>::min());
   const auto bad = [](std::string what) { return error{errc::journal_damaged, std::move(what), {}, verify_hint}; };
 
   int code = sqlite3_step(s.get());
@@ -222,10 +222,12 @@ struct journal::impl {
     if (committing)
       outcome = store::run(db.get(), "COMMIT");
     if (!outcome) {
+      // A write that failed cannot have been the commit's last frame; an fsync that failed may have.
+      const int code = sqlite3_extended_errcode(db.get());
+      log_uncertain = committing && code != SQLITE_FULL && code != SQLITE_IOERR_WRITE;
       if (sqlite3_get_autocommit(db.get()) == 0)
         sqlite3_exec(db.get(), "ROLLBACK", nullptr, nullptr, nullptr);
       tail = before;
-      log_uncertain = committing;
       if (log_uncertain)
         (void)settle_log(); // else before the next commit
     }
@@ -265,12 +267,12 @@ struct journal::impl {
 
   /// After the callers have their answers, so that it delays none that waits already.
   void keep_house() {
-    if (log_frames >= checkpoint_frames) {
+    if (log_frames >= options.checkpoint_pages) {
       // Failing (a full disk, a reader that needs the old log) costs log space only; it is tried again later.
       sqlite3_wal_checkpoint_v2(db.get(), nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
       log_frames = 0;
     }
-    if (tail.seq - marked_seq >= mark_entries || (tail.seq > marked_seq && time.mono() - marked_at >= mark_interval)) {
+    if (tail.seq - marked_seq >= options.mark_entries || (tail.seq > marked_seq && time.mono() - marked_at >= mark_interval)) {
       (void)write_mark(folder, {tail.seq, tail.hash});
       marked_seq = tail.seq;
       marked_at = time.mono();
@@ -294,6 +296,10 @@ result<std::unique_ptr<journal>> journal::open(const fs::path& folder, const tim
     FLYWHEEL_CHECK(publish_with(folder / store::database_name, store::create));
   }
 
+  // Nobody writes these files now, for we hold the lock.
+  for (auto& problem : {store::cut_short(folder), log_problem(folder / store::log_name)})
+    if (!problem.empty())
+      return damage_of(folder, error{errc::journal_damaged, problem, {}, verify_hint});
   const auto mark = read_mark(folder);
   auto db = store::open_writer(folder / store::database_name);
   if (!db)

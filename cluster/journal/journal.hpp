@@ -13,6 +13,9 @@ namespace flywheel {
 struct journal_options {
   std::size_t batch_events_max = 4096;      ///< events per transaction; bounds the memory and the latency of one commit
   std::size_t queue_bytes_max = 64u << 20;  ///< callers block beyond it: back-pressure instead of unbounded memory
+  std::uint64_t mark_entries = 1u << 16;    ///< entries between two marks; bounds what open() verifies after a kill
+  int checkpoint_pages = 4096;              ///< log pages (4 KiB) at which the log is copied into the database: often
+                                            ///< enough for a quick recovery, seldom enough to cost appenders little
 };
 
 struct journal_filter {

@@ -43,16 +43,31 @@ constexpr std::array indexes{
     text_index{"event_key", "key", text_key},
 };
 
+constexpr std::uint64_t page_size = 4096;
 constexpr int busy_ms_max = 10'000;
 constexpr const char* restore_hint =
     "run 'flywheel journal verify', then restore the folder from a backup or keep the good entries with "
     "'flywheel journal repair'";
 
-errc errc_of(int code, int system_errno) {
+/// The errno of the last write that failed on `db`'s log or database. SQLite reports a full disk as such only for
+/// ENOSPC; a quota or a file size limit is "disk I/O error" to it, and the errno that it passes on may be a later one's.
+int errno_of_write(sqlite3* db) {
+  for (const int which : {SQLITE_FCNTL_JOURNAL_POINTER, SQLITE_FCNTL_FILE_POINTER}) {
+    sqlite3_file* file = nullptr;
+    int value = 0;
+    if (sqlite3_file_control(db, "main", which, &file) == SQLITE_OK && file != nullptr && file->pMethods != nullptr &&
+        file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &value) == SQLITE_OK && value != 0)
+      return value;
+  }
+  return 0;
+}
+
+errc errc_of(sqlite3* db, int code) {
   const int kind = code & 0xff;
-  // SQLite keeps the errno of the last failed call: it means something for these only.
-  if ((kind == SQLITE_IOERR || kind == SQLITE_CANTOPEN) &&
-      (system_errno == ENOSPC || system_errno == EDQUOT || system_errno == EFBIG))
+  int system_errno = 0;
+  if (db != nullptr && (kind == SQLITE_IOERR || kind == SQLITE_CANTOPEN)) // it means something for these only
+    system_errno = code == SQLITE_IOERR_WRITE ? errno_of_write(db) : sqlite3_system_errno(db);
+  if (system_errno == ENOSPC || system_errno == EDQUOT || system_errno == EFBIG)
     return errc::disk_full;
   switch (kind) {
   case SQLITE_FULL: return errc::disk_full;
@@ -121,7 +136,7 @@ void finalize_statement::operator()(sqlite3_stmt* s) const noexcept { sqlite3_fi
 
 error failure(sqlite3* db, int code, const std::string& what) {
   const int full_code = db != nullptr ? sqlite3_extended_errcode(db) : code;
-  const auto translated = errc_of(code, db != nullptr ? sqlite3_system_errno(db) : 0);
+  const auto translated = errc_of(db, full_code);
   error e{translated, what + ": " + sqlite3_errstr(full_code)};
   if (translated == errc::journal_damaged)
     e.hint = restore_hint;
@@ -166,8 +181,9 @@ result<std::int64_t> one_number(sqlite3* db, const char* sql) {
 
 status create(const fs::path& path) {
   FLYWHEEL_TRY(const auto db, open_database(path.string(), SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
-  FLYWHEEL_CHECK(run(db.get(), "PRAGMA encoding='UTF-8'; PRAGMA page_size=4096; PRAGMA auto_vacuum=NONE;"
-                               "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; BEGIN IMMEDIATE"));
+  FLYWHEEL_CHECK(run(db.get(), ("PRAGMA encoding='UTF-8'; PRAGMA page_size=" + std::to_string(page_size) +
+                                "; PRAGMA auto_vacuum=NONE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+                                "BEGIN IMMEDIATE").c_str()));
   for (const auto& d : definitions)
     FLYWHEEL_CHECK(run(db.get(), d.sql));
   FLYWHEEL_CHECK(run(db.get(), ("PRAGMA application_id=" + std::to_string(application_id) +
@@ -340,12 +356,18 @@ status check_files(const fs::path& folder) {
   const auto mark = read_mark(folder);
   const bool had_entries = (mark && mark->seq > 0) || size_or_zero(folder / log_name) > 0;
   if (there ? size_or_zero(path) == 0 : had_entries || mark.has_value())
-    return damaged(std::string{there ? "journal.db is empty" : "journal.db is missing"} +
+    return damaged(std::string{"entry 1 cannot be read: journal.db is "} + (there ? "empty" : "missing") +
                    (mark ? ", yet entries up to " + std::to_string(mark->seq) + " were known to be written"
-                         : ", yet it was never created that way") + "; the first bad entry is 1");
+                         : ", yet it was never created that way"));
   if (!there)
     return error{errc::not_found, "there is no journal in " + folder.string()};
   return success();
+}
+
+std::string cut_short(const fs::path& folder) {
+  const auto size = size_or_zero(folder / database_name);
+  return size % page_size == 0 || size_or_zero(folder / log_name) > 0
+             ? std::string{} : "journal.db was cut in the middle of its last page";
 }
 
 result<snapshot> snapshot::begin(sqlite3* db) {

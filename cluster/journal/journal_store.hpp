@@ -72,6 +72,8 @@ result<tail> read_tail(sqlite3* db);
 /// Files that contradict each other before SQLite has looked: the database or its end is gone. SQLite must not see
 /// them: it deletes the log of an empty database.
 status check_files(const std::filesystem::path& folder);
+/// Empty unless the database ends in the middle of a page with no log to complete it: SQLite would read zeros there.
+std::string cut_short(const std::filesystem::path& folder);
 
 /// A read transaction for the lifetime of the object: several statements see one snapshot. Nests.
 class snapshot {

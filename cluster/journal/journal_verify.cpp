@@ -1,7 +1,9 @@
 #include "cluster/base/random.hpp"
 #include "cluster/journal/chain_walker.hpp"
-#include "cluster/journal/journal.hpp"
+#include "cluster/journal/file_lock.hpp"
+#include "cluster/journal/journal_examine.hpp"
 #include "cluster/journal/journal_store.hpp"
+#include "cluster/journal/log_format.hpp"
 #include "cluster/journal/mark_format.hpp"
 
 #include <sqlite3.h>
@@ -83,13 +85,28 @@ std::string index_problem(sqlite3* db, const store::text_index& index, const fin
 } // namespace
 
 result<journal_verdict> verify_journal(const fs::path& folder) {
+  return examine_journal(folder, [&] { return file_lock::holder(folder / "journal.lock") == 0; });
+}
+
+result<journal_verdict> examine_journal(const fs::path& folder, const std::function<bool()>& log_is_still) {
   journal_verdict verdict;
   const auto damaged = [&](std::string reason) {
     verdict.reason = std::move(reason);
     return verdict;
   };
-  // Read before the database: a writer may move it on meanwhile, but never beyond what we see afterwards.
+  // Both read before the database: a writer may move the mark on meanwhile, but never beyond what we see afterwards,
+  // and the first to open the database may bring the log to an end.
   const auto mark = read_mark(folder);
+  std::string log_end;
+  std::string cut;
+  if (log_is_still()) {
+    log_end = log_problem(folder / store::log_name);
+    cut = store::cut_short(folder);
+    if (!log_is_still()) { // a writer came: what looked like an end was its doing
+      log_end.clear();
+      cut.clear();
+    }
+  }
   if (const auto files = store::check_files(folder); !files) {
     if (files.error().code != errc::journal_damaged)
       return files.error();
@@ -121,13 +138,18 @@ result<journal_verdict> verify_journal(const fs::path& folder) {
   });
   verdict.events = walker.good().seq;
   verdict.head = walker.good().hash;
+  if (!log_end.empty())
+    problem = problem.empty() ? "entry " + std::to_string(walker.first_bad()) + " is missing: " + log_end
+                              : problem + "; " + log_end;
   if (!problem.empty()) {
     verdict.first_bad = walker.first_bad();
-    if (mark && walker.good().seq == mark->seq) // the chain fits, but it is another one
+    if (mark && walker.good().seq == mark->seq && mark->hash != walker.good().hash) // it fits, but is another chain
       verdict.first_bad = mark->seq;
     return damaged(std::move(problem));
   }
 
+  if (!cut.empty())
+    return damaged("every entry is good, but " + cut);
   for (const auto& index : store::text_indexes())
     if (auto bad = index_problem(db->get(), index, expected[index.text]); !bad.empty())
       return damaged("every entry is good, but " + bad);
