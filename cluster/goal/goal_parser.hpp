@@ -7,6 +7,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +22,15 @@ struct goal_problem {
   std::string message;
   std::string suggestion;              ///< the fix, may be empty
   std::string rule;                    ///< "unknown-key" "duplicate-key" "type" "range" "unit" "conflict" "missing" ...
+  std::string file;                    ///< where it stands if not in the goal file: a contract file, "<override 1>"
+  std::string source_line;             ///< its line, if `file` is set
+};
+
+/// The families that can be searched and their hyper-parameters, as plain data: this folder does not know the models.
+/// The composition root may build one from models/families.cpp; known() holds the built-in families.
+struct goal_vocabulary {
+  std::map<std::string, std::vector<std::string>> families; ///< family -> parameters
+  static const goal_vocabulary& known();
 };
 
 struct goal_parse {
@@ -34,9 +44,20 @@ struct goal_parse {
 /// Parses YAML or JSON (told by content). `overrides` are "a.b=v" (v is YAML), applied before validation; a bad one is a
 /// problem placed in file "<override N>". `folder` makes relative paths absolute. Never throws; bounded time and memory.
 goal_parse parse_goal(std::string_view text, const std::filesystem::path& folder,
-                      const std::vector<std::string>& overrides = {});
+                      const std::vector<std::string>& overrides = {},
+                      const goal_vocabulary& vocabulary = goal_vocabulary::known());
 /// Reads the file (at most limits::goal_file_bytes_max) and parses it. not_found etc. if it cannot be read.
-result<goal_parse> parse_goal_file(const std::filesystem::path& file, const std::vector<std::string>& overrides = {});
+result<goal_parse> parse_goal_file(const std::filesystem::path& file, const std::vector<std::string>& overrides = {},
+                                   const goal_vocabulary& vocabulary = goal_vocabulary::known());
+
+/// A data contract alone, as `data.contract` writes it (or under one key `contract`): for `flywheel data check`.
+struct contract_parse {
+  data_contract contract;              ///< meaningful only if there are no errors
+  std::vector<goal_problem> problems;
+  bool ok() const noexcept;
+  std::string render(std::string_view file, std::string_view text, bool colour) const;
+};
+contract_parse parse_contract(std::string_view text);
 
 /// The canonical form: every field, sorted keys, exact numbers. parse_goal(canonical) gives the same goal.
 nlohmann::json to_json(const goal_spec& spec);
@@ -45,9 +66,16 @@ result<goal_spec> goal_from_json(const nlohmann::json& j);
 /// SHA-256 of the canonical form: "model as code" has a name.
 digest digest_of(const goal_spec& spec);
 
+nlohmann::json to_json(const data_contract& contract);
+/// The contract as a YAML file for people (defaults left out, comments first); parse_contract reads it back equal.
+/// `comment`: lines for the top, without '#'.
+std::string to_yaml(const data_contract& contract, std::string_view comment = {});
+
 /// JSON Schema (draft 2020-12) of the goal file, generated from the same table as the validator.
-nlohmann::json goal_json_schema();
+nlohmann::json goal_json_schema(const goal_vocabulary& vocabulary = goal_vocabulary::known());
 /// Text for `flywheel explain goal.search.budget`: meaning, type, default, bounds, example. not_found with suggestions.
 result<std::string> explain_goal(std::string_view path);
+/// The reference part of docs/goal.md, from the same table.
+std::string goal_reference_markdown();
 
 } // namespace flywheel
