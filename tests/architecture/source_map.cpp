@@ -1,0 +1,95 @@
+#include "tests/architecture/source_map.hpp"
+
+namespace flywheel::architecture {
+namespace {
+
+/// What every agent may use: the protocol and everything below it, but never another agent.
+const std::vector<std::string> below_agents{"actors/protocol",  "cluster/goal",       "cluster/journal", "cluster/worker", "cluster/dataset",
+                                            "cluster/security", "cluster/statistics", "models",          "checkpoints",    "gpu/models",
+                                            "deploy",           "deploy/server"};
+const std::vector<std::string> agents{"actors/conductor", "actors/data_steward", "actors/architect", "actors/hpo",     "actors/trainer",
+                                      "actors/evaluator", "actors/deployer",     "actors/monitor",   "actors/learner"};
+
+std::vector<folder_rule> build_rules() {
+  std::vector<folder_rule> rules{
+      {"cluster/base", {}, "errors, clock, random, ids, limits, text; the standard library only"},
+      {"cluster/statistics", {"cluster/base"}, "distributions and intervals"},
+      {"cluster/content", {"cluster/base"}, "digests, and files published whole"},
+      {"cluster/security", {"cluster/content"}, "sealed data; later certificates and roles"},
+      {"cluster/dataset", {"cluster/content", "cluster/security"}, "tables and snapshots"},
+      {"cluster/journal", {"cluster/content"}, "the hash-chained log and the state directory"},
+      {"cluster/goal", {"cluster/content"}, "the goal spec"},
+      {"cluster/worker", {"cluster/content"}, "worker processes and their protocol"},
+      {"gpu", {"cluster/base"}, "memory, random numbers and schedules of the device side"},
+      {"gpu/kernels", {"gpu"}, "one operation a page, with its CPU twin"},
+      {"gpu/layers", {"gpu/kernels"}, "layers made of kernels"},
+      {"gpu/models", {"gpu/kernels", "gpu/layers"}, "networks made of layers"},
+      {"checkpoints", {"cluster/content"}, "HDF5 checkpoints, retention, the model registry"},
+      {"models", {"cluster/dataset", "cluster/statistics", "gpu/models", "checkpoints"}, "a fitted model: encoder and family together"},
+      {"deploy/server", {"cluster/base", "models"}, "HTTP model server"},
+      {"deploy", {"cluster/content", "checkpoints", "models", "deploy/server"}, "releases, routes, rollout rules"},
+      {"actors/protocol",
+       {"cluster/goal", "cluster/journal", "cluster/security", "models"},
+       "every message and agent interface; reading it teaches the system"},
+  };
+  for (const auto& agent : agents)
+    rules.push_back({agent, below_agents, "an agent: *_actor dispatches, pure units beside it decide"});
+  auto below_node = agents;
+  below_node.insert(below_node.end(), below_agents.begin(), below_agents.end());
+  rules.push_back({"actors/node", below_node, "composition: starts, supervises and connects the agents"});
+  auto below_client = below_node;
+  below_client.push_back("actors/node");
+  rules.push_back({"actors/client", below_client, "the command line"});
+  return rules;
+}
+
+} // namespace
+
+const std::vector<folder_rule>& folder_rules() {
+  static const std::vector<folder_rule> rules = build_rules();
+  return rules;
+}
+
+const std::vector<library_rule>& library_rules() {
+  static const std::vector<library_rule> rules{
+      {"CAF", {"caf/"}, "actors/(protocol|gate|node)/.*|actors/.*_actor\\.[ch]pp", "everything that decides is testable without an actor system"},
+      {"ZeroMQ", {"zmq.h", "zmq.hpp", "zmq_addon.hpp"}, "cluster/worker/.*|actors/(node|client|gate)/control_.*", "the data plane has one door per side"},
+      {"MessagePack", {"msgpack"}, "cluster/worker/.*|actors/gate/.*", "wire formats are described once"},
+      {"SQLite", {"sqlite3"}, "cluster/journal/.*", "the journal is the only database"},
+      {"HDF5", {"hdf5", "H5"}, "checkpoints/.*hdf5.*", "the library's global state and error codes stay behind one gate"},
+      {"RESTinio", {"restinio/", "asio"}, "deploy/server/(.*_restinio|polite_socket)\\.[ch]pp", "22 s and 760 MB to compile"},
+      {"XGBoost", {"xgboost/"}, "models/xgboost_.*", "its error codes are translated once"},
+      {"OpenBLAS", {"cblas.h", "openblas"}, "gpu/kernels/.*", "kernels own the arithmetic"},
+      {"CUDA and NCCL", {"cuda", "cublas", "nccl"}, "(gpu|nccl)/.*(\\.cu|_cuda\\.[ch]pp|_nccl\\.[ch]pp)", "the program starts on machines without them"},
+      {"yaml-cpp", {"yaml-cpp/"}, "cluster/goal/.*", "it accepts duplicate keys and throws; the goal parser guards it"},
+      {"OpenSSL", {"openssl/"}, "cluster/(content|security)/.*", "digests and keys have one home"},
+  };
+  return rules;
+}
+
+const std::vector<word_rule>& word_rules() {
+  static const std::vector<word_rule> rules{
+      {{"system_clock::now", "steady_clock::now", "high_resolution_clock", "clock_gettime(", "gettimeofday(", "time(nullptr)", "time(0)"},
+       "cluster/base/clock\\.cpp",
+       "decisions are told the time; one file reads it"},
+      {{"random_device", "std::rand(", "mt19937", "std::uniform_", "std::normal_distribution", "std::shuffle"},
+       "cluster/base/(random|ids)\\.cpp|actors/protocol/caf_compat\\.hpp",
+       "randomness is seeded and passed in, and the same on every platform"},
+      {{"sleep_for(", "sleep_until(", "usleep(", "nanosleep("},
+       "cluster/journal/file_lock\\.cpp|actors/client/commands_goal\\.cpp", // another process's lock sends no event
+       "an event is waited for, never slept towards"},
+  };
+  return rules;
+}
+
+const std::vector<untested_unit>& untested_units() {
+  static const std::vector<untested_unit> units{
+      {"actors/client/commands.cpp", "the whole program: tests/process runs it"},
+      {"actors/client/commands_goal.cpp", "the whole program: tests/process runs it"},
+      {"actors/client/commands_look.cpp", "the whole program: tests/process runs it"},
+      {"actors/client/commands_use.cpp", "the whole program: tests/process runs it"},
+  };
+  return units;
+}
+
+} // namespace flywheel::architecture
