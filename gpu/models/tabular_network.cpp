@@ -129,6 +129,7 @@ template <class T> void tabular_network<T>::initialise(std::uint64_t seed) {
     const double bound = 1 / std::sqrt(static_cast<double>(blocks_[first].rows));
     uniform(first + in_number::slope, bound);
     uniform(first + in_number::bias, bound);
+    uniform(first + in_number::absent, bound); // not zero: there a ReLU's slope is 0 and it would never learn
   }
   for (const auto table : category_) {
     uniform(table, 1 / std::sqrt(static_cast<double>(blocks_[table].columns)));
