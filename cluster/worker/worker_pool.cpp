@@ -141,8 +141,8 @@ struct worker_pool::impl {
   const time_source& time;
   std::shared_ptr<command_box> commands = std::make_shared<command_box>();
   std::atomic<std::int64_t> outstanding{0};
-  std::optional<zmq_context> context;
-  std::optional<zmq_socket> socket;
+  std::optional<message_context> context;
+  std::optional<message_socket> socket;
   std::thread thread;
 
   // Below: the pool's thread only.
@@ -426,7 +426,7 @@ result<std::unique_ptr<worker_pool>> worker_pool::start(worker_pool_options opti
   pool->impl_ = std::make_unique<impl>(std::move(options), std::move(events), time);
   auto& self = *pool->impl_;
   self.context.emplace();
-  FLYWHEEL_TRY(auto socket, zmq_socket::open(*self.context, ZMQ_ROUTER));
+  FLYWHEEL_TRY(auto socket, message_socket::open(*self.context, ZMQ_ROUTER));
   socket.set(ZMQ_ROUTER_MANDATORY, 1);
   if (zmq_bind(socket.get(), address.c_str()) != 0)
     return error_from_zmq("listening for workers on " + self.options.socket.string());

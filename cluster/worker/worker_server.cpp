@@ -178,7 +178,7 @@ private:
 /// The socket's thread.
 class courier {
 public:
-  courier(session& s, zmq_socket socket, zmq_socket monitor)
+  courier(session& s, message_socket socket, message_socket monitor)
       : session_(s), socket_(std::move(socket)), monitor_(std::move(monitor)) {}
 
   void run() {
@@ -280,7 +280,7 @@ private:
   }
 
   session& session_;
-  zmq_socket socket_, monitor_;
+  message_socket socket_, monitor_;
   std::deque<wire::message> unsent_;
   nanoseconds beat_{1'000'000'000}; ///< until welcome tells
   mono_time next_beat_ = now();
@@ -317,8 +317,8 @@ wire::message compute(const wire::task& t, const worker_context& context, const 
 result<int> serve(const std::filesystem::path& socket_path, const worker_function& run) {
   FLYWHEEL_TRY(const auto address, ipc_address(socket_path));
   session s;
-  zmq_context context;
-  FLYWHEEL_TRY(auto socket, zmq_socket::open(context, ZMQ_DEALER));
+  message_context context;
+  FLYWHEEL_TRY(auto socket, message_socket::open(context, ZMQ_DEALER));
   socket.set(ZMQ_LINGER, 1000);
   socket.set(ZMQ_HEARTBEAT_IVL, ping_every_ms);
   socket.set(ZMQ_HEARTBEAT_TIMEOUT, node_silent_after_ms);
@@ -326,7 +326,7 @@ result<int> serve(const std::filesystem::path& socket_path, const worker_functio
   socket.set(ZMQ_RECONNECT_IVL, -1);
   if (zmq_socket_monitor(socket.get(), "inproc://node-is-there", ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED) != 0)
     return error_from_zmq("watching the connection to the node");
-  FLYWHEEL_TRY(auto monitor, zmq_socket::open(context, ZMQ_PAIR));
+  FLYWHEEL_TRY(auto monitor, message_socket::open(context, ZMQ_PAIR));
   if (zmq_connect(monitor.get(), "inproc://node-is-there") != 0 || zmq_connect(socket.get(), address.c_str()) != 0)
     return error_from_zmq("connecting to the node at " + socket_path.string());
 

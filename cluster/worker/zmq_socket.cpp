@@ -8,31 +8,31 @@
 
 namespace flywheel {
 
-zmq_context::zmq_context() : context_(zmq_ctx_new()) { FLYWHEEL_ASSERT(context_, "zmq_ctx_new fails only without memory"); }
-zmq_context::~zmq_context() {
+message_context::message_context() : context_(zmq_ctx_new()) { FLYWHEEL_ASSERT(context_, "zmq_ctx_new fails only without memory"); }
+message_context::~message_context() {
   while (zmq_ctx_term(context_) != 0 && zmq_errno() == EINTR) {
   }
 }
 
-result<zmq_socket> zmq_socket::open(const zmq_context& context, int type) {
+result<message_socket> message_socket::open(const message_context& context, int type) {
   void* socket = ::zmq_socket(context.get(), type);
   if (!socket)
     return error_from_zmq("opening a ZeroMQ socket");
-  zmq_socket s{socket};
+  message_socket s{socket};
   s.set(ZMQ_LINGER, 0);
   const std::int64_t bytes_max = limits::worker_message_bytes_max;
   zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max);
   return s;
 }
 
-zmq_socket::~zmq_socket() {
+message_socket::~message_socket() {
   if (socket_)
     zmq_close(socket_);
 }
 
-void zmq_socket::set(int option, int value) noexcept { zmq_setsockopt(socket_, option, &value, sizeof value); }
+void message_socket::set(int option, int value) noexcept { zmq_setsockopt(socket_, option, &value, sizeof value); }
 
-bool zmq_socket::send(const std::string& bytes, bool more) noexcept {
+bool message_socket::send(const std::string& bytes, bool more) noexcept {
   int n = 0;
   do
     n = zmq_send(socket_, bytes.data(), bytes.size(), ZMQ_DONTWAIT | (more ? ZMQ_SNDMORE : 0));

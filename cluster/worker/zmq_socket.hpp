@@ -9,32 +9,32 @@
 
 namespace flywheel {
 
-class zmq_context {
+class message_context {
 public:
-  zmq_context();
-  ~zmq_context(); ///< waits for the sockets' lingering messages
-  zmq_context(const zmq_context&) = delete;
-  zmq_context& operator=(const zmq_context&) = delete;
+  message_context();
+  ~message_context(); ///< waits for the sockets' lingering messages
+  message_context(const message_context&) = delete;
+  message_context& operator=(const message_context&) = delete;
   void* get() const noexcept { return context_; }
 
 private:
   void* context_;
 };
 
-class zmq_socket {
+class message_socket {
 public:
   /// `type` is ZMQ_ROUTER, ...; bounded message size, no lingering unless set.
-  static result<zmq_socket> open(const zmq_context& context, int type);
-  zmq_socket(zmq_socket&& other) noexcept : socket_(std::exchange(other.socket_, nullptr)) {}
-  zmq_socket& operator=(zmq_socket&&) = delete;
-  ~zmq_socket();
+  static result<message_socket> open(const message_context& context, int type);
+  message_socket(message_socket&& other) noexcept : socket_(std::exchange(other.socket_, nullptr)) {}
+  message_socket& operator=(message_socket&&) = delete;
+  ~message_socket();
   void* get() const noexcept { return socket_; }
   void set(int option, int value) noexcept;
   /// True if it was queued; false if the peer is gone or its queue is full. Never blocks.
   bool send(const std::string& bytes, bool more = false) noexcept;
 
 private:
-  explicit zmq_socket(void* socket) : socket_(socket) {}
+  explicit message_socket(void* socket) : socket_(socket) {}
   void* socket_;
 };
 

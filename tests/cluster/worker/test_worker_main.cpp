@@ -167,9 +167,30 @@ int speak_badly(const std::string& how) {
   wait_for_ever();
 }
 
+/// A node that somebody will kill: tells its worker's process and waits.
+int be_a_node(const std::string& socket) {
+  worker_pool_options o;
+  o.socket = socket;
+  o.command = {"/proc/self/exe"};
+  worker_pool_events e;
+  e.started = [](const std::string&, int pid) {
+    std::printf("%d\n", pid);
+    std::fflush(stdout);
+  };
+  const auto pool = worker_pool::start(o, e, system_clock());
+  if (!pool)
+    return 1;
+  worker_task t;
+  t.task = {"t", 1, "hang", ""};
+  (*pool)->submit(t);
+  wait_for_ever();
+}
+
 } // namespace
 
 int main(int argc, char** argv) {
+  if (argc > 2)
+    return be_a_node(argv[2]);
   if (argc > 1)
     return speak_badly(argv[1]);
   return serve_worker({}, misbehave);
