@@ -4,7 +4,8 @@
 
 #include "models/tabular_model.hpp"
 
-#include <functional>
+#include <chrono>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,7 +19,8 @@ struct served_model {
 };
 
 /// Who answers: champion always; challenger takes `challenger_percent` of the requests, chosen by a stable hash of the
-/// request id (or of the features where there is none), so that one customer sees one model.
+/// request id (or of the features where there is none), so that one customer sees one model. With no champion (the first
+/// release ever) the challenger answers everything, whatever the percentage says.
 struct route_table {
   served_model champion;
   served_model challenger;                      ///< model empty: none
@@ -33,7 +35,8 @@ struct served_request {
   bool challenger = false;
   int http_status = 200;
   double latency_ms = 0;                        ///< from the parsed request to the answer handed to the socket
-  std::vector<float> features;                  ///< one row; the first of a batch
+  std::vector<float> features;                  ///< one row; a batch of n rows makes n of these, each with its share of
+                                                ///< the latency (v2: ids "ID/0", "ID/1", ...)
   std::vector<float> outputs;
   std::int64_t wall_ns = 0;
 };
@@ -46,6 +49,8 @@ struct model_server_options {
   std::uint16_t port = 0;                       ///< 0: any free port
   unsigned threads = 2;
   std::size_t observations_max = 65'536;        ///< bounded queue; beyond it observations are dropped and counted
+  std::size_t connections_max = 1024;           ///< more wait in the backlog; also at most half the open-file limit
+  std::chrono::nanoseconds request_time_max = std::chrono::seconds{15}; ///< to send a request, or to stay idle between two
 };
 
 class model_server {
