@@ -61,7 +61,7 @@ TEST(disk_full, an_append_fails_whole_and_the_journal_goes_on_afterwards) {
     auto j = journal::open(dir.path(), clock);
     REQUIRE(j);
     int acknowledged = 0;
-    for (const rlim_t limit : {rlim_t{100'000}, rlim_t{101'000}, rlim_t{250'001}, rlim_t{500'123}}) {
+    for (const rlim_t limit : {rlim_t{100'000}, rlim_t{101'000}, rlim_t{400'001}, rlim_t{1'000'123}}) {
       limit_files(limit);
       int refused = 0;
       for (int i = 0; i < 60 && refused < 3; ++i) {
