@@ -57,6 +57,8 @@ result<flat_forest> flat_forest::create(std::vector<forest_node> nodes, std::vec
       return broken("unknown kind of node", i);
     if (node.kind == node_kind::leaf ? node.left != i : node.input >= category_counts.size())
       return broken("a leaf that leads on, or an unknown input", i);
+    if ((node.kind == node_kind::equal || node.kind == node_kind::one_of) && node.value < 0)
+      return broken("a category is negative", i);
     if (!std::isfinite(node.value) && !(node.kind == node_kind::less && std::isinf(node.value)))
       return broken("its value is not finite", i);
     if ((node.kind == node_kind::less) != (category_counts[node.input] == 0) && node.kind != node_kind::leaf)
@@ -82,27 +84,30 @@ result<flat_forest> flat_forest::create(std::vector<forest_node> nodes, std::vec
   }
   forest.has_sets_ = std::any_of(forest.nodes_.begin(), forest.nodes_.end(),
                                  [](const forest_node& n) { return n.kind == node_kind::one_of; });
+  forest.make_steps();
   return forest;
 }
 
-inline bool flat_forest::goes_right(const forest_node& node, float x) const noexcept {
-  // Written without branches, because which way a row goes is what the processor cannot guess.
-  const bool is_missing = x != x;
-  const bool numeric_right = !(x < node.value);
-  const bool category_right = x == node.value;
-  bool right = node.kind == node_kind::less ? numeric_right : category_right;
-  if (has_sets_ && node.kind == node_kind::one_of && !is_missing) {
-    const auto category = static_cast<std::uint32_t>(x);
-    const auto words = sets_[node.set];
-    right = category / 32 < words && ((sets_[node.set + 1 + category / 32] >> (category % 32)) & 1u) != 0;
+void flat_forest::make_steps() {
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  steps_.reserve(nodes_.size());
+  for (const auto& n : nodes_) {
+    const bool is_leaf = n.kind == node_kind::leaf;
+    const float high = n.kind == node_kind::less ? infinity : is_leaf ? -infinity : n.value;
+    steps_.push_back({n.value, high, n.left, n.input, static_cast<std::uint8_t>(is_leaf || n.default_left != 0),
+                      n.kind == node_kind::one_of});
   }
-  right = is_missing ? node.default_left == 0 : right;
-  return right & (node.kind != node_kind::leaf);
 }
 
-void flat_forest::margins_of_row(const float* row, float* out) const noexcept {
+bool flat_forest::in_set(std::size_t node, float x) const noexcept {
+  const auto category = static_cast<std::uint32_t>(x);
+  const auto set = nodes_[node].set;
+  return category / 32 < sets_[set] && ((sets_[set + 1 + category / 32] >> (category % 32)) & 1u) != 0;
+}
+
+template <bool WithSets> void flat_forest::margins_of_row(const float* row, float* out) const noexcept {
   std::copy(base_.begin(), base_.end(), out);
-  const forest_node* nodes = nodes_.data();
+  const step* steps = steps_.data();
   std::array<std::uint32_t, lanes> at;
   for (std::size_t first = 0; first < trees_.size(); first += lanes) {
     const std::size_t count = std::min(lanes, trees_.size() - first);
@@ -113,13 +118,22 @@ void flat_forest::margins_of_row(const float* row, float* out) const noexcept {
       depth = std::max(depth, tree.depth);
     }
     for (std::uint32_t level = 0; level < depth; ++level) {
+#pragma GCC unroll 8
       for (std::size_t k = 0; k < lanes; ++k) {
-        const auto& node = nodes[at[k]];
-        at[k] = node.left + static_cast<std::uint32_t>(goes_right(node, row[node.input]));
+        const step s = steps[at[k]];
+        const float x = row[s.input];
+        // Single "&" and no "?:": which way a row goes is what the processor cannot guess. NaN passes both comparisons.
+        const unsigned is_missing = x != x;
+        unsigned right = static_cast<unsigned>(!(x < s.low)) & static_cast<unsigned>(!(x > s.high)) & ~(is_missing & s.default_left);
+        if constexpr (WithSets) {
+          if (s.is_set != 0 && is_missing == 0)
+            right = in_set(at[k], x);
+        }
+        at[k] = s.left + right;
       }
     }
     for (std::size_t k = 0; k < count; ++k)
-      out[trees_[first + k].output] += nodes[at[k]].value;
+      out[trees_[first + k].output] += nodes_[at[k]].value;
   }
 }
 
@@ -136,7 +150,10 @@ void flat_forest::margins(std::span<const float> features, std::size_t rows, std
       }
       given = row.data();
     }
-    margins_of_row(given, out.data() + i * outputs());
+    if (has_sets_)
+      margins_of_row<true>(given, out.data() + i * outputs());
+    else
+      margins_of_row<false>(given, out.data() + i * outputs());
   }
 }
 

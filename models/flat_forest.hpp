@@ -59,10 +59,22 @@ public:
   void margins(std::span<const float> features, std::size_t rows, std::span<float> out) const noexcept;
 
 private:
-  void margins_of_row(const float* row, float* out) const noexcept;
-  bool goes_right(const forest_node& node, float x) const noexcept;
+  /// A node as the walk wants it: right if low <= x <= high. A threshold is [value, inf], a category [code, code], a leaf
+  /// [value, -inf], which nothing passes; so no walk ever branches on what kind of node it is at.
+  struct step {
+    float low = 0, high = 0;
+    std::uint32_t left = 0;
+    std::uint16_t input = 0;
+    std::uint8_t default_left = 0, is_set = 0;
+  };
+  static_assert(sizeof(step) == 16);
+
+  void make_steps();
+  template <bool WithSets> void margins_of_row(const float* row, float* out) const noexcept;
+  bool in_set(std::size_t node, float x) const noexcept;
 
   std::vector<forest_node> nodes_;
+  std::vector<step> steps_; ///< one per node
   std::vector<forest_tree> trees_;
   std::vector<std::uint32_t> sets_;
   std::vector<float> base_;
