@@ -116,12 +116,12 @@ void worker_table::dispatch(mono_time now) {
     }
     // Every slot has a worker. If one merely idles in another sandbox, its place is wanted; its exit comes back here.
     const auto leaving = std::any_of(workers_.begin(), workers_.end(), [](const auto& entry) {
-      return entry.second.state == phase::dying && !entry.second.task;
+      return (entry.second.state == phase::dying || entry.second.state == phase::dismissed) && !entry.second.task;
     });
     const auto idle = std::find_if(workers_.begin(), workers_.end(),
                                    [](const auto& entry) { return entry.second.state == phase::idle; });
     if (!leaving && idle != workers_.end())
-      kill(idle->first, idle->second, {errc::cancelled, "its place is needed for another sandbox"}, now);
+      dismiss(idle->first, idle->second, "its place is needed for another sandbox", now);
     return;
   }
 }
@@ -134,6 +134,12 @@ void worker_table::kill(worker_number n, worker& w, error why, mono_time now) {
   w.state = phase::dying;
   w.deadline = now + options_.die_within;
   actions_.push_back(kill_worker{n});
+}
+
+void worker_table::dismiss(worker_number n, worker& w, const std::string& reason, mono_time now) {
+  w.state = phase::dismissed;
+  w.deadline = now + options_.stop_grace;
+  actions_.push_back(send_message{n, wire::stop{{}, reason}});
 }
 
 void worker_table::ask_to_stop(worker_number n, worker& w, error why, mono_time now) {
@@ -226,6 +232,8 @@ void worker_table::on_message(worker_number number, const wire::message& m, mono
     return;
   auto& w = at->second;
   w.heard = now;
+  if (w.state == phase::dismissed)
+    return; // whatever it says now, it has no task any more
   const auto out_of_turn = [&](std::string_view why) {
     on_garbage(number, {errc::protocol_violation, "a message out of turn: " + std::string(name_of(m)) + " " + std::string(why)},
                now);
@@ -310,7 +318,7 @@ void worker_table::on_leaving(worker_number number) {
     return;
   auto& w = at->second;
   w.leaving = true;
-  if (w.state == phase::idle) {
+  if (w.state == phase::idle || w.state == phase::dismissed) {
     w.state = phase::dying;
     w.deadline.reset();
   }
@@ -337,7 +345,11 @@ void worker_table::tick(mono_time now) {
       continue;
     case phase::idle:
       if (due)
-        kill(n, w, {errc::cancelled, "it idled"}, now);
+        dismiss(n, w, "it idled for " + format_duration(options_.idle_for), now);
+      break;
+    case phase::dismissed:
+      if (due)
+        kill(n, w, {errc::cancelled, "it did not go when dismissed"}, now);
       break;
     case phase::running:
       if (due)

@@ -83,7 +83,7 @@ public:
   std::vector<worker_number> memory_watched() const;
 
 private:
-  enum class phase : std::uint8_t { starting, idle, running, stopping, dying };
+  enum class phase : std::uint8_t { starting, idle, running, stopping, dismissed, dying };
   struct worker {
     phase state = phase::starting;
     int pid = 0;
@@ -103,6 +103,8 @@ private:
   void dispatch(mono_time now);
   void give(worker_number n, worker& w, mono_time now);
   void kill(worker_number n, worker& w, error why, mono_time now);
+  /// Sends an idle worker home; it is killed if it does not go.
+  void dismiss(worker_number n, worker& w, const std::string& reason, mono_time now);
   void ask_to_stop(worker_number n, worker& w, error why, mono_time now);
   /// Ends the worker's task; the worker keeps its state.
   void finish(worker& w, error cause, std::string body, mono_time now);

@@ -174,7 +174,7 @@ TEST(worker_protocol, random_bytes_are_never_more_than_an_error) {
   random_source random{20'261'121};
   const auto samples = one_of_each();
   int accepted = 0;
-  for (int round = 0; round < 200'000; ++round) {
+  for (int round = 0; round < 60'000; ++round) {
     std::string bytes;
     if (round % 2 == 0) { // noise that starts like a map
       const auto n = random.below(64);
@@ -190,7 +190,7 @@ TEST(worker_protocol, random_bytes_are_never_more_than_an_error) {
     }
     accepted += decode(bytes).has_value() ? 1 : 0;
   }
-  EXPECT_LT(accepted, 100'000);
+  EXPECT_LT(accepted, 30'000);
 }
 
 TEST(worker_protocol, deep_nesting_is_refused_at_the_limit) {

@@ -211,7 +211,15 @@ TEST(worker_table, an_idle_worker_goes_home) {
   }
   EXPECT_TRUE(t.take_actions().empty());
   t.tick(at(31s));
-  EXPECT_EQ(only<killed>(t.take_actions()).size(), 1u);
+  const auto dismissal = only<sent>(t.take_actions());
+  ASSERT_EQ(dismissal.size(), 1u);
+  EXPECT_EQ(std::get<wire::stop>(dismissal[0].message).task, "");
+  t.submit(task("b"), at(32s)); // not for one who is on its way out
+  EXPECT_TRUE(only<sent>(t.take_actions()).empty());
+  t.tick(at(33s));
+  EXPECT_EQ(only<killed>(t.take_actions()).size(), 1u); // it did not go
+  t.on_exit(1, {9, 0, false, ""}, at(33s));
+  EXPECT_EQ(only<started>(t.take_actions()).size(), 1u);
 }
 
 TEST(worker_table, cancelling_before_hello_keeps_the_worker) {
