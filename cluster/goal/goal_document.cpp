@@ -476,6 +476,9 @@ std::vector<goal_problem> goal_problems::take() {
     p.column = 1 + static_cast<std::uint32_t>(std::count_if(before.begin(), before.end(),
                                                             [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
     p.file = s.name;
+    if (!out.empty() && out.back().line == p.line && out.back().column == p.column && out.back().file == p.file &&
+        out.back().message == p.message)
+      continue;
     if (at.source != 0 && text.size() <= 1000)
       p.source_line = text;
     out.push_back(std::move(p));

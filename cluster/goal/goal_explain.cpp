@@ -280,6 +280,13 @@ result<std::string> explain_goal(std::string_view path) {
         for (const std::string& p : all)
           if (p.ends_with("." + parts.back()))
             same.push_back(p);
+        if (same.empty()) { // or the last key is misspelt too
+          std::vector<std::string> last;
+          for (const std::string& p : all)
+            last.push_back(p.substr(p.rfind('.') + 1));
+          if (const std::string key{nearest(parts.back(), last)}; !key.empty() && std::count(last.begin(), last.end(), key) == 1)
+            same.push_back(all[static_cast<std::size_t>(std::find(last.begin(), last.end(), key) - last.begin())]);
+        }
         if (same.size() == 1)
           near = same.front();
       }

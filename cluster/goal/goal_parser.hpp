@@ -27,7 +27,7 @@ struct goal_problem {
 };
 
 /// The families that can be searched and their hyper-parameters, as plain data: this folder does not know the models.
-/// The composition root may build one from models/families.cpp; known() holds the built-in families.
+/// known() names what models/families.cpp searches; a test holds the two together.
 struct goal_vocabulary {
   std::map<std::string, std::vector<std::string>> families; ///< family -> parameters
   static const goal_vocabulary& known();

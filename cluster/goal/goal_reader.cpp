@@ -56,7 +56,7 @@ std::optional<double> plain_number(std::string_view text) {
 }
 
 std::string shown_number(double x) {
-  return x == std::floor(x) && std::fabs(x) < 1e15 ? std::to_string(static_cast<std::int64_t>(x)) : format_number(x);
+  return x == std::floor(x) && std::fabs(x) <= 1e15 ? std::to_string(static_cast<std::int64_t>(x)) : format_number(x);
 }
 
 const goal_places::spot* goal_places::find(const std::string& path) const {
@@ -77,8 +77,7 @@ goal_place goal_places::of(std::string path) const {
 
 bool goal_reader::expected(const goal_node& node, const std::string& path, const std::string& what, std::string suggestion) {
   if (node.type == goal_node::kind::null)
-    problems_.error(node.place, path, "type", "'" + last_key(path) + "' has no value; write " + what + ", or remove the key",
-                    std::move(suggestion));
+    problems_.error(node.place, path, "type", "'" + last_key(path) + "' has no value; write " + what, std::move(suggestion));
   else
     problems_.error(node.place, path, "type", "'" + last_key(path) + "' must be " + what + ", not " + noun_of(node),
                     std::move(suggestion));
@@ -259,8 +258,11 @@ bool goal_reader::in_range(const goal_node& node, const schema_field& field, con
     }
   };
   std::string message = "'" + last_key(path) + "' must be " + (low ? (field.above_min ? "more than " : "at least ") : "at most ") +
-                        shown(low ? *field.min : *field.max) + (field.unit.empty() ? "" : " " + std::string{field.unit}) + ", not " +
+                        shown(low ? *field.min : *field.max) +
+                        (field.unit.empty() || (low && *field.min == 1) ? "" : " " + std::string{field.unit}) + ", not " +
                         printable(node.text, 40);
+  if (field.min && field.max && *field.min == *field.max)
+    message = "'" + last_key(path) + "' must be " + shown(*field.min) + ", the version that this program reads, not " + printable(node.text, 40);
   std::string suggestion;
   if (field.type == field_type::fraction && high && value > 1 && value <= 100)
     suggestion = shown_number(value) + "%";

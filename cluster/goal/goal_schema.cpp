@@ -379,11 +379,9 @@ const schema_record& goal_record() {
 
 const goal_vocabulary& goal_vocabulary::known() {
   static const goal_vocabulary v{
-      {{"gbt",
-        {"learning_rate", "max_depth", "min_child_weight", "subsample", "colsample_bytree", "gamma", "reg_lambda", "reg_alpha",
-         "scale_pos_weight"}},
+      {{"gbt", {"learning_rate", "max_depth", "min_child_weight", "subsample", "colsample_bytree", "gamma", "reg_lambda", "reg_alpha"}},
        {"mlp",
-        {"width", "depth", "dropout", "learning_rate", "weight_decay", "batch_size", "embedding_size", "numeric_embedding"}}}};
+        {"learning_rate", "weight_decay", "dropout", "hidden", "blocks", "numeric_width", "segments", "batch", "label_smoothing"}}}};
   return v;
 }
 

@@ -126,11 +126,13 @@ std::string type_text(const schema_field& field) {
              : field.type == field_type::bytes  ? exact_bytes(static_cast<std::uint64_t>(x))
                                                 : shown_number(x);
     };
-    if (field.min && field.max)
+    if (field.min && field.max && *field.min == *field.max)
+      return ", always " + shown(*field.min);
+    if (field.min && field.max && *field.max < 1e12) // more is no bound that a person meets
       return (field.above_min ? " above " : " from ") + shown(*field.min) + (field.above_min ? " up to " : " to ") + shown(*field.max);
     if (field.min)
       return (field.above_min ? " above " : " from ") + shown(*field.min);
-    return field.max ? " up to " + shown(*field.max) : "";
+    return field.max && *field.max < 1e12 ? " up to " + shown(*field.max) : "";
   };
   switch (field.type) {
     case field_type::text: return "text";

@@ -93,7 +93,7 @@ TEST(goal_parser, what_is_left_out_gets_its_default) {
 
 TEST(goal_parser, values_are_read_as_the_field_says_not_as_yaml_guesses) {
   const goal_spec g = parsed(small + "positive: yes\ndescription: 2024\nslices:\n  - calls >= 4\n"
-                                     "search: {budget: {wall_time: 1h30m, slot_seconds: 1e3}, space: {mlp: {width: {choices: [32, 64]}}}}\n"
+                                     "search: {budget: {wall_time: 1h30m, slot_seconds: 1e3}, space: {mlp: {batch: {choices: [32, 64]}}}}\n"
                                      "resources: {worker_memory: 1.5GiB}\n");
   EXPECT_EQ(g.positive, "yes");
   EXPECT_EQ(g.description, "2024");
@@ -101,7 +101,7 @@ TEST(goal_parser, values_are_read_as_the_field_says_not_as_yaml_guesses) {
   EXPECT_EQ(g.slices[0].where, "calls >= 4");
   EXPECT_EQ(g.search.budget.wall_time, 90min);
   EXPECT_EQ(g.search.budget.slot_seconds, 1000);
-  EXPECT_EQ(g.search.space.at("mlp").at("width").choices, (std::vector<std::string>{"32", "64"}));
+  EXPECT_EQ(g.search.space.at("mlp").at("batch").choices, (std::vector<std::string>{"32", "64"}));
   EXPECT_EQ(g.resources.worker_memory, 3ULL << 29);
 }
 
@@ -144,7 +144,7 @@ TEST(goal_parser, the_same_goal_has_the_same_digest_however_it_is_written) {
 TEST(goal_parser, the_canonical_form_is_a_goal_and_the_same_one) {
   const std::string text = contents(source / "examples/churn/goal.yaml");
   const goal_parse p = parse_goal(text, source / "examples/churn",
-                                  {"search.space.gbt.max_depth={low: 3, high: 8}", "search.space.mlp.width={choices: [32, 64]}",
+                                  {"search.space.gbt.max_depth={low: 3, high: 8}", "search.space.mlp.batch={choices: [32, 64]}",
                                    "data.contract.fresh_within=7d", "data.contract.time_column=account_length", "data.split.holdout=0.3"});
   ASSERT_TRUE(p.ok()) << p.render("goal.yaml", text, false);
   const json canonical = to_json(p.spec);
@@ -230,7 +230,7 @@ TEST(goal_overrides, bad_ones_are_placed_in_themselves) {
   EXPECT_EQ(said(small, {"search.budget.trails=7", "search.budget.trials=-7", "nothing", "=3", "a..b=1", "slices[3].name=x",
                          "search.families=[gbt", "metric.name= acuracy"}),
             (lines{"<override 1>:1:15 unknown-key: unknown key 'trails' in 'search.budget' -> trials",
-                   "<override 2>:1:22 range: 'trials' must be at least 1 trials, not -7",
+                   "<override 2>:1:22 range: 'trials' must be at least 1, not -7",
                    "<override 3>:1:1 override: an override is key=value, for example search.budget.trials=10",
                    "<override 4>:1:1 override: an override is key=value, for example search.budget.trials=10",
                    "<override 5>:1:3 override: a key is missing in the path",
@@ -354,6 +354,21 @@ TEST(goal_rules, another_vocabulary_brings_other_families) {
   const goal_vocabulary v{{{"forest", {"trees"}}}};
   EXPECT_TRUE(parse_goal(small + "search: {families: [forest], space: {forest: {trees: {low: 1, high: 9}}}}\n", broken, {}, v).ok());
   EXPECT_FALSE(parse_goal(small + "search: {families: [gbt]}\n", broken, {}, v).ok());
+}
+
+/// cluster/goal may not include models/, so the names are held together here.
+TEST(goal_vocabulary_known, is_what_the_families_search) {
+  const std::string text = contents(source / "models/families.cpp");
+  std::map<std::string, std::vector<std::string>> searched;
+  const std::string name_mark = "f.name = \"", space_mark = "f.space = {", parameter_mark = "{\"";
+  for (auto at = text.find(name_mark); at != std::string::npos; at = text.find(name_mark, at + 1)) {
+    const std::string name = text.substr(at + name_mark.size(), text.find('"', at + name_mark.size()) - at - name_mark.size());
+    const auto begin = text.find(space_mark, at), end = text.find(';', begin);
+    ASSERT_NE(end, std::string::npos);
+    for (auto p = text.find(parameter_mark, begin + space_mark.size() - 1); p < end; p = text.find(parameter_mark, p + 1))
+      searched[name].push_back(text.substr(p + 2, text.find('"', p + 2) - p - 2));
+  }
+  EXPECT_EQ(searched, goal_vocabulary::known().families);
 }
 
 // --- the look ---
