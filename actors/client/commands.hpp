@@ -20,7 +20,7 @@ struct command_context {
 /// Runs the command of `line` and returns the process's exit code.
 int execute(const command_line& line);
 
-/// The name of whoever sits here: $USER if it is this user's, else the password database's, else "uid-N".
+/// The name of whoever runs this process, from the password database; "uid-N" if it has none. $USER is not asked: anybody can set it.
 std::string user_name();
 /// argv of a worker or background process of this same program.
 std::vector<std::string> own_program(std::vector<std::string> arguments);

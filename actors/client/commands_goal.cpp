@@ -9,14 +9,17 @@
 #include "cluster/base/text.hpp"
 #include "cluster/content/publish.hpp"
 #include "cluster/goal/goal_parser.hpp"
+#include "cluster/journal/state_directory.hpp"
 
 #include <nlohmann/json.hpp>
 
 #include <fcntl.h>
 #include <spawn.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <fstream>

@@ -92,8 +92,10 @@ void settle(self_pointer self, const std::string& goal, const std::string& step,
     drafts.push_back(st.log->draft(event_kind::step_state, goal, step, step,
                                    step + (again ? " failed and will be tried again: " : " failed: ") + e.to_string(),
                                    body));
-    drafts.push_back(st.log->decision(goal, step, again ? "try " + step + " again" : "give up on " + step,
-                                      verdict.reason, body, json::array()));
+    const auto choice = again ? "try " + step + " again"
+                        : verdict.action == retry_action::ask_person ? "ask a person about " + step
+                                                                     : "give up on " + step;
+    drafts.push_back(st.log->decision(goal, step, choice, verdict.reason, body, json::array()));
   }
   if (auto ok = commit(self, std::move(drafts)); !ok) {
     // Sent again later: agents continue from what was done, so the outcome is found again and nothing is repeated.
@@ -177,6 +179,10 @@ bool act(self_pointer self, goal_run& run, const next_action& action) {
   std::vector<event_draft> drafts;
   if (const auto* start = std::get_if<start_step>(&action)) {
     const auto* step = run.plan->find(start->step);
+    if (const auto held = st.retries.hold(step->agent, now(self)); held.count() > 0) {
+      wake(self, run.id, held); // the agent failed too often of late; leave it alone for a while
+      return true;
+    }
     if (start->uses_approval) {
       const auto id = approval_id(run.digest, step->approval);
       if (run.approvals.find(id)->phase != approval::state::used) {

@@ -53,6 +53,12 @@ void apply_step(step_run& s, const event& e, const json& body) {
   }
 }
 
+std::vector<next_action> only(next_action a) {
+  std::vector<next_action> out;
+  out.push_back(std::move(a));
+  return out;
+}
+
 std::optional<goal_phase> phase_from_name(std::string_view name) {
   for (const auto p : {goal_phase::running, goal_phase::waiting, goal_phase::done, goal_phase::failed,
                        goal_phase::cancelled})
@@ -127,7 +133,7 @@ std::vector<next_action> goal_run::decide(wall_time now) const {
     const auto& run = steps.find(s.id)->second;
     all_done = all_done && run.now == step_run::phase::done;
     if (run.now == step_run::phase::failed)
-      return {finish_goal{goal_phase::failed, "step " + s.id + " failed: " + run.problem.to_string()}};
+      return only(finish_goal{goal_phase::failed, "step " + s.id + " failed: " + run.problem.to_string()});
     if (run.now == step_run::phase::retrying && run.retry_at > now) {
       out.push_back(wake_at{run.retry_at});
       continue;
@@ -152,14 +158,14 @@ std::vector<next_action> goal_run::decide(wall_time now) const {
       }
       if (const auto ok = approvals.check(approval, digest, effect_key(s.id), now); !ok) {
         if (ok.error().code != errc::waiting_for_approval)
-          return {finish_goal{goal_phase::failed, "step " + s.id + " was not approved: " + ok.error().what}};
+          return only(finish_goal{goal_phase::failed, "step " + s.id + " was not approved: " + ok.error().what});
         continue;
       }
     }
     out.push_back(start_step{s.id, run.attempt + 1, inputs.dump(), !s.approval.empty()});
   }
   if (all_done)
-    return {finish_goal{goal_phase::done, "every step is done"}};
+    return only(finish_goal{goal_phase::done, "every step is done"});
   return out;
 }
 

@@ -52,10 +52,10 @@ void tell_the_others(self_pointer self, const std::string& agent, const std::str
   const auto parts = self->state.context->agents->now();
   const agent_restarted m{agent, cause};
   cafx::send(self, parts.conductor, m);
-  if (agent == "trainer") {
-    cafx::send(self, parts.architect, m);
+  if (agent == "trainer")
     cafx::send(self, parts.hpo, m);
-  }
+  if (agent == "hpo")
+    cafx::send(self, parts.architect, m);
 }
 
 void agent_ended(self_pointer self, const role& r, const std::string& cause) {

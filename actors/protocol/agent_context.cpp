@@ -70,4 +70,18 @@ result<std::string> perform_effect(const scribe& s, const std::string& goal, con
   return body;
 }
 
+result<json> steps_done(const scribe& log, const std::string& goal) {
+  journal_filter filter;
+  filter.goal = goal;
+  filter.kinds = {event_kind::step_state};
+  FLYWHEEL_TRY(const auto events, log.read(filter));
+  json out = json::object();
+  for (const auto& e : events) {
+    const auto body = json::parse(e.body, nullptr, false);
+    if (body.is_object() && body.value("state", "") == "done" && body.contains("outputs"))
+      out[e.step] = body["outputs"];
+  }
+  return out;
+}
+
 } // namespace flywheel

@@ -49,6 +49,9 @@ private:
   std::string actor_;
 };
 
+/// What the goal's steps have put out so far, from the journal: {"<step>": outputs}; done steps only.
+result<nlohmann::json> steps_done(const scribe& log, const std::string& goal);
+
 /// The effect protocol (design.md, "How an effect happens"): appends the intent, acts, appends the outcome. If an earlier
 /// outcome for `key` is in the journal it is returned and nothing is done. `act` must itself be safe to repeat by key,
 /// because a crash may lie between acting and recording. Returns the outcome's JSON text.

@@ -18,12 +18,15 @@ CAFX_INSPECT(stop_step, goal, step, reason)
 CAFX_INSPECT(agent_restarted, agent, cause)
 CAFX_INSPECT(order_trial, goal, step, trial, kind, task_json, attempt, memory_max, time_max_ms)
 CAFX_INSPECT(trial_ended, problem, trial, attempt, result_json, milliseconds, rss_peak_bytes)
+CAFX_INSPECT(run_study, goal, step, order_json)
+CAFX_INSPECT(study_report, problem, studies_json)
+CAFX_INSPECT(stop_trial, goal, trial, reason, attempt)
 CAFX_INSPECT(trial_progress, goal, trial, attempt, rung, resource, value, standard_error)
 CAFX_INSPECT(trial_verdict, go_on)
 CAFX_INSPECT(replay_traffic, goal, snapshot, url, offset, count)
 CAFX_INSPECT(replay_report, problem, sent, failed, rows)
 CAFX_INSPECT(served_batch, goal, model, rows, features, outputs, ids, labels_json)
-CAFX_INSPECT(watch_model, goal, model, snapshot, spec_json, signature_json, evaluation_json)
+CAFX_INSPECT(watch_model, goal, model, snapshot_folder, model_folder, spec_json, evaluation_json)
 CAFX_INSPECT(incident_found, goal, incident, model, reason, evidence_json, spec_json, user)
 CAFX_INSPECT(rollback_model, model, user, reason, to_version)
 CAFX_INSPECT(serve_again, goal, spec_json)
@@ -44,6 +47,9 @@ CAF_BEGIN_TYPE_ID_BLOCK(flywheel, first_custom_type_id)
   CAF_ADD_TYPE_ID(flywheel, (flywheel::agent_restarted))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::order_trial))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::trial_ended))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::run_study))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::study_report))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::stop_trial))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::trial_progress))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::trial_verdict))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::replay_traffic))
@@ -77,21 +83,23 @@ using data_steward_agent = caf::typed_actor<
 /// Chooses families by cheap trials.                 step: explore
 using architect_agent = caf::typed_actor<
     cafx::sig<step_outcome, run_step>,
-    cafx::sig<trial_verdict, trial_progress>,   ///< asked by the trainer at each rung of our trials
-    cafx::sig<void, agent_restarted>,           ///< the trainer's: our trials are asked for again
+    cafx::sig<void, agent_restarted>,           ///< hpo's: our studies are asked for again
     cafx::sig<void, stop_step>>;
 
 /// Searches hyper-parameters within a budget.        step: search
 using hpo_agent = caf::typed_actor<
     cafx::sig<step_outcome, run_step>,
-    cafx::sig<trial_verdict, trial_progress>,
-    cafx::sig<void, agent_restarted>,
+    cafx::sig<study_report, run_study>,         ///< the architect's cheap looks
+    cafx::sig<trial_verdict, trial_progress>,   ///< asked by the trainer at each rung
+    cafx::sig<void, agent_restarted>,           ///< the trainer's: running trials are asked for again
+    cafx::sig<void, tick_atom, std::string, std::uint64_t>, ///< look at a goal's studies again
     cafx::sig<void, stop_step>>;
 
 /// Runs trials and fits in workers.                  step: train
 using trainer_agent = caf::typed_actor<
     cafx::sig<step_outcome, run_step>,
     cafx::sig<trial_ended, order_trial>,        ///< answered once, when the worker's task has ended
+    cafx::sig<void, stop_trial>,
     cafx::sig<void, trial_progress>,            ///< from the worker pool
     cafx::sig<void, trial_ended>,             ///< from the worker pool
     cafx::sig<void, stop_step>>;

@@ -40,10 +40,18 @@ struct stop_step { std::string goal, step, reason; };
 /// From the supervisor: this agent died and a new one has taken its place; what it was asked must be asked again.
 struct agent_restarted { std::string agent, cause; };
 
-// ---- architect, hpo <-> trainer -----------------------------------------------------------------------------------
+// ---- architect <-> hpo ----------------------------------------------------------------------------------------------
+/// Run studies one after the other; `order_json` per actors/protocol/study_order.hpp. Asked again: continues.
+struct run_study { std::string goal, step, order_json; };
+/// `studies_json`: per study how it ended and its trials (study_order.hpp).
+struct study_report { fault problem; std::string studies_json; };
+
+// ---- hpo <-> trainer -----------------------------------------------------------------------------------
 /// Run one task in a worker: kind "trial" or "fit"; `task_json` per actors/trainer/task_format.hpp.
 struct order_trial { std::string goal, step, trial, kind, task_json; std::uint32_t attempt = 1; std::uint64_t memory_max = 0, time_max_ms = 0; };
 struct trial_ended { fault problem; std::string trial; std::uint32_t attempt = 1; std::string result_json; std::uint64_t milliseconds = 0, rss_peak_bytes = 0; };
+/// End one running trial; its end is answered as usual.
+struct stop_trial { std::string goal, trial, reason; std::uint32_t attempt = 1; };
 /// An intermediate value; the worker waits for the verdict. Values as text of exact doubles (format_number).
 struct trial_progress { std::string goal, trial; std::uint32_t attempt = 1, rung = 0; std::uint64_t resource = 0; std::string value, standard_error; };
 struct trial_verdict { bool go_on = true; };
@@ -55,7 +63,7 @@ struct replay_report { fault problem; std::uint64_t sent = 0, failed = 0, rows =
 /// Answered requests, oldest first. features: float32, rows x inputs; outputs: float32, rows x outputs; packed.
 struct served_batch { std::string goal, model; std::uint32_t rows = 0; std::string features, outputs, ids; std::string labels_json; };
 /// Start (or, after a restart, continue) watching a released model of a goal.
-struct watch_model { std::string goal, model, snapshot, spec_json, signature_json, evaluation_json; };
+struct watch_model { std::string goal, model, snapshot_folder, model_folder, spec_json, evaluation_json; };
 /// What the monitor found and confirmed.
 struct incident_found { std::string goal, incident, model, reason, evidence_json, spec_json, user; };
 /// Move production back to an older version (0: the one before).

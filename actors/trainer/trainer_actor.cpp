@@ -68,7 +68,11 @@ struct trainer_state {
 };
 using self_pointer = trainer_agent::stateful_pointer<trainer_state>;
 
-std::string task_id(const order_trial& m) { return m.trial + "#" + std::to_string(m.attempt); }
+/// Unique in the pool: two goals may have trials of the same name.
+std::string task_id(const std::string& goal, const std::string& trial, std::uint32_t attempt) {
+  return goal + "/" + trial + "#" + std::to_string(attempt);
+}
+std::string task_id(const order_trial& m) { return task_id(m.goal, m.trial, m.attempt); }
 
 worker_pool_events events_for(self_pointer self, const std::shared_ptr<owed_verdicts>& verdicts) {
   const trainer_agent me{self};
@@ -138,6 +142,10 @@ caf::result<trial_ended> start_trial(self_pointer self, const order_trial& m) {
   trial_ended refused;
   refused.trial = m.trial;
   refused.attempt = m.attempt;
+  // One writer per trial: whoever orders a newer attempt has forgotten the older one (I6).
+  for (const auto& [task, running] : st.tasks)
+    if (st.pool && running.request.goal == m.goal && running.request.trial == m.trial && running.request.attempt < m.attempt)
+      st.pool->cancel(task, "a newer attempt was ordered");
   if (!submit_task(self, m, refused.problem))
     return refused;
   auto promise = self->make_response_promise<trial_ended>();
@@ -159,10 +167,7 @@ void ask_for_verdict(self_pointer self, trial_progress p) {
   const auto settle = [verdicts, task](const trial_verdict& v) { verdicts->settle(task, v.go_on); };
   const auto nobody = [verdicts, task](const caf::error&) { verdicts->settle(task, true); };
   const auto parts = st.context->agents->now();
-  if (i->second.request.step == "explore")
-    cafx::request(self, parts.architect, std::chrono::seconds{10}, p).then(settle, nobody);
-  else
-    cafx::request(self, parts.hpo, std::chrono::seconds{10}, p).then(settle, nobody);
+  cafx::request(self, parts.hpo, std::chrono::seconds{10}, p).then(settle, nobody);
 }
 
 // ---- the train step: final fits -----------------------------------------------------------------------------------------
@@ -278,6 +283,14 @@ void task_ended(self_pointer self, trial_ended e) {
     running.promise.deliver(std::move(e));
 }
 
+void stop_one(self_pointer self, const stop_trial& m) {
+  auto& st = self->state;
+  const auto task = task_id(m.goal, m.trial, m.attempt);
+  const auto i = st.tasks.find(task);
+  if (st.pool && i != st.tasks.end())
+    st.pool->cancel(task, m.reason);
+}
+
 void stop_goal(self_pointer self, const stop_step& m) {
   auto& st = self->state;
   if (!st.pool)
@@ -302,6 +315,7 @@ trainer_agent::behavior_type trainer(self_pointer self, const agent_context* con
   return {
       [=](const run_step& m) { return train(self, m); },
       [=](const order_trial& m) { return start_trial(self, m); },
+      [=](const stop_trial& m) { stop_one(self, m); },
       [=](const trial_progress& p) { ask_for_verdict(self, p); },
       [=](const trial_ended& e) { task_ended(self, e); },
       [=](const stop_step& m) { stop_goal(self, m); },

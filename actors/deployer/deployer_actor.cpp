@@ -1,0 +1,124 @@
+#include "actors/deployer/deployer_actor.hpp"
+
+#include "actors/deployer/release_step.hpp"
+#include "actors/deployer/rollout_step.hpp"
+#include "actors/protocol/agent_directory.hpp"
+#include "actors/protocol/blocking_job.hpp"
+#include "cluster/goal/goal_parser.hpp"
+
+#include <nlohmann/json.hpp>
+
+namespace flywheel {
+namespace {
+
+using nlohmann::json;
+
+/// How often what was served is handed to the monitor.
+constexpr std::chrono::milliseconds collect_every{500};
+
+struct deployer_state {
+  static inline const char* name = "deployer";
+  const agent_context* context = nullptr;
+  std::shared_ptr<serving_table> servers = std::make_shared<serving_table>();
+  std::map<std::string, std::shared_ptr<std::atomic<bool>>> stops; ///< by goal
+};
+using self_pointer = deployer_agent::stateful_pointer<deployer_state>;
+
+/// The rollout runs on its own thread and speaks with the evaluator from there.
+rollout_ports ports_of(self_pointer self) {
+  auto* system = &self->home_system();
+  auto* agents = self->state.context->agents;
+  rollout_ports ports;
+  ports.replay = [=](const replay_traffic& m) {
+    caf::scoped_actor me{*system};
+    replay_report out;
+    cafx::request(me.ptr(), agents->now().evaluator, std::chrono::seconds{60}, m)
+        .receive([&](replay_report& r) { out = std::move(r); },
+                 [&](caf::error& e) {
+                   out.problem = error{errc::interrupted, "the evaluator did not answer: " + cafx::render(e)};
+                 });
+    return out;
+  };
+  ports.forward = [=](const served_batch& b) { cafx::anon_send(agents->now().monitor, b); };
+  return ports;
+}
+
+caf::result<step_outcome> run(self_pointer self, const run_step& m) {
+  auto& st = self->state;
+  const auto* context = st.context;
+  if (m.step == "release")
+    return run_blocking(self, [=] { return outcome_of(release_model(*context, m)); });
+  auto stop = std::make_shared<std::atomic<bool>>(false);
+  st.stops[m.goal] = stop;
+  return run_blocking(self, [=, servers = st.servers, ports = ports_of(self)] {
+    return outcome_of(roll_out(*context, m, *servers, ports, *stop));
+  });
+}
+
+void collect(self_pointer self) {
+  auto& st = self->state;
+  for (const auto& [model, s] : st.servers->all()) {
+    if (s.rolling)
+      continue;
+    const auto requests = s.server->take_requests();
+    const auto labels = s.server->take_labels();
+    if (!requests.empty() || !labels.empty())
+      cafx::send(self, st.context->agents->now().monitor,
+                 pack_batch(s.goal, s.server->routes().champion.version, requests, labels));
+  }
+  cafx::delayed_send(self, self, collect_every, tick_atom_v);
+}
+
+serve_report serve(self_pointer self, const serve_again& m) {
+  auto& st = self->state;
+  serve_report out;
+  const auto spec = goal_from_json(json::parse(m.spec_json, nullptr, false));
+  if (!spec) {
+    out.problem = spec.error();
+    return out;
+  }
+  auto report = serve_champion(*st.context, m.goal, *spec, *st.servers);
+  if (!report) {
+    out.problem = report.error();
+    return out;
+  }
+  // Watching goes on, too: the monitor died with the process that served before.
+  const scribe log{*st.context, "deployer"};
+  if (const auto steps = steps_done(log, m.goal); steps && steps->contains("rollout")) {
+    const auto& rollout = (*steps)["rollout"];
+    cafx::send(self, st.context->agents->now().monitor,
+               watch_model{m.goal, report->version, rollout.value("snapshot_folder", ""), rollout.value("model_folder", ""),
+                           m.spec_json, rollout.value("evaluation", json::object()).dump()});
+  }
+  return *report;
+}
+
+deployer_agent::behavior_type deployer(self_pointer self, const agent_context* context) {
+  self->state.context = context;
+  cafx::delayed_send(self, self, collect_every, tick_atom_v);
+  return {
+      [=](const run_step& m) { return run(self, m); },
+      [=](const rollback_model& m) {
+        acknowledgement out;
+        if (auto text = roll_back(*self->state.context, m, *self->state.servers); text)
+          out.text = *text;
+        else
+          out.problem = text.error();
+        return out;
+      },
+      [=](const serve_again& m) { return serve(self, m); },
+      [=](tick_atom) { collect(self); },
+      [=](const stop_step& m) {
+        if (const auto i = self->state.stops.find(m.goal); i != self->state.stops.end())
+          *i->second = true;
+      },
+  };
+}
+
+} // namespace
+
+deployer_agent spawn_deployer(caf::actor_system& system, const agent_context& context) {
+  return system.spawn<caf::detached>(deployer, &context);
+}
+
+} // namespace flywheel
