@@ -29,13 +29,20 @@ struct word_help {
   std::string word, help;
 };
 
+std::string second_words_of(std::string_view group) {
+  std::vector<std::string> words;
+  for (const auto* c : commands_in_group(group))
+    words.push_back(std::string(c->path.substr(group.size() + 1)));
+  return join(words, ", ");
+}
+
 /// First words: commands and groups, each once, in table order.
 std::vector<word_help> first_words() {
   std::vector<word_help> words;
   for (const auto* c : shown()) {
     const std::string first(split(c->path, ' ').front());
     if (std::none_of(words.begin(), words.end(), [&](const word_help& w) { return w.word == first; }))
-      words.push_back({first, is_command_group(first) ? "commands: " + first : std::string(c->summary)});
+      words.push_back({first, is_command_group(first) ? second_words_of(first) : std::string(c->summary)});
   }
   return words;
 }
