@@ -19,7 +19,7 @@ class http_client {
 public:
   /// `url`: "http://host:port". invalid_argument if it is not that. Connects on first use.
   static result<http_client> to(std::string_view url);
-  /// unreachable or timed_out (5 s) if there is no answer; any status code is an answer.
+  /// unreachable or timed_out (10 s) if there is no answer; any status code is an answer.
   result<http_answer> get(const std::string& path);
   result<http_answer> post_json(const std::string& path, const std::string& body);
 
@@ -29,6 +29,7 @@ public:
 
 private:
   http_client();
+  result<http_answer> ask(const std::string& path);
   struct impl;
   std::unique_ptr<impl> impl_;
 };

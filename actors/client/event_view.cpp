@@ -52,7 +52,7 @@ std::vector<std::string> event_view::lines(const event& e) {
     break;
   }
   case event_kind::decision:
-    out.push_back("  " + painted("decided", ink::dim, colour) + " " + printable(body.value("choice", ""), 300));
+    out.push_back("  " + painted("decided", ink::dim, colour) + " " + text);
     out.push_back(indented("because " + printable(body.value("reason", ""), 2000)));
     add_rejected(out, body);
     break;
@@ -76,6 +76,8 @@ std::vector<std::string> event_view::lines(const event& e) {
     break;
   }
   case event_kind::approval_requested:
+    if (body.value("in_advance", false))
+      break; // the grant follows at once
     out.push_back(painted("WAITING ", ink::yellow, colour) + text);
     out.push_back(indented("to approve:  flywheel approve " + e.subject));
     out.push_back(indented("to refuse:   flywheel deny " + e.subject + " --reason '...'"));

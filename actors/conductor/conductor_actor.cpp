@@ -151,7 +151,8 @@ void stop_running(self_pointer self, const goal_run& run, const std::string& rea
   }
 }
 
-event_draft approval_request(self_pointer self, const goal_run& run, const goal_spec& spec, const std::string& action) {
+event_draft approval_request(self_pointer self, const goal_run& run, const goal_spec& spec, const std::string& action,
+                             bool in_advance = false) {
   const auto rule = rule_for(spec, action);
   const auto id = approval_id(run.digest, action);
   std::string evidence;
@@ -161,7 +162,7 @@ event_draft approval_request(self_pointer self, const goal_run& run, const goal_
       event_kind::approval_requested, run.id, action, id,
       "approval " + id + " is needed to " + action + (evidence.empty() ? "" : " (" + evidence + ")"),
       {{"action", action}, {"digest", run.digest}, {"requester", run.user}, {"by", rule.by},
-       {"valid_ns", rule.valid_for.count()}, {"evidence", evidence}});
+       {"valid_ns", rule.valid_for.count()}, {"evidence", evidence}, {"in_advance", in_advance}});
   return d;
 }
 
@@ -293,7 +294,7 @@ goal_ack submit(self_pointer self, const submit_goal& m) {
       if (asked != nullptr && asked->phase != approval::state::requested)
         continue;
       if (asked == nullptr)
-        if (auto ok = commit(self, {approval_request(self, *run, *spec, step.approval)}); !ok) {
+        if (auto ok = commit(self, {approval_request(self, *run, *spec, step.approval, true)}); !ok) {
           ack.problem = ok.error();
           return ack;
         }

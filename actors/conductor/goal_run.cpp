@@ -53,9 +53,9 @@ void apply_step(step_run& s, const event& e, const json& body) {
   }
 }
 
-std::vector<next_action> only(next_action a) {
+std::vector<next_action> only_finish(goal_phase phase, std::string reason) {
   std::vector<next_action> out;
-  out.push_back(std::move(a));
+  out.emplace_back(std::in_place_type<finish_goal>, phase, std::move(reason));
   return out;
 }
 
@@ -124,6 +124,22 @@ bool goal_run::over() const noexcept {
 
 std::string goal_run::effect_key(std::string_view step) const { return std::string{step} + "/" + id; }
 
+bool goal_run::is_done(std::string_view step) const {
+  const auto i = steps.find(step);
+  return i != steps.end() && i->second.now == step_run::phase::done;
+}
+
+/// The outputs of everything that `step` waits for, directly or not.
+void goal_run::collect_outputs(const plan_step& step, json& outputs) const {
+  for (const auto& n : step.needs) {
+    if (outputs.contains(n))
+      continue;
+    outputs[n] = json::parse(steps.find(n)->second.outputs_json, nullptr, false);
+    if (const auto* needed = plan->find(n))
+      collect_outputs(*needed, outputs);
+  }
+}
+
 std::vector<next_action> goal_run::decide(wall_time now) const {
   std::vector<next_action> out;
   if (over() || !plan)
@@ -133,39 +149,33 @@ std::vector<next_action> goal_run::decide(wall_time now) const {
     const auto& run = steps.find(s.id)->second;
     all_done = all_done && run.now == step_run::phase::done;
     if (run.now == step_run::phase::failed)
-      return only(finish_goal{goal_phase::failed, "step " + s.id + " failed: " + run.problem.to_string()});
+      return only_finish(goal_phase::failed, "step " + s.id + " failed: " + run.problem.to_string());
     if (run.now == step_run::phase::retrying && run.retry_at > now) {
-      out.push_back(wake_at{run.retry_at});
+      out.emplace_back(std::in_place_type<wake_at>, run.retry_at);
       continue;
     }
     if (run.now != step_run::phase::pending && run.now != step_run::phase::retrying)
       continue;
-    json inputs = json::object();
-    const bool ready = std::all_of(s.needs.begin(), s.needs.end(), [&](const std::string& n) {
-      const auto i = steps.find(n);
-      if (i == steps.end() || i->second.now != step_run::phase::done)
-        return false;
-      inputs[n] = json::parse(i->second.outputs_json, nullptr, false);
-      return true;
-    });
-    if (!ready)
+    if (!std::all_of(s.needs.begin(), s.needs.end(), [&](const std::string& n) { return is_done(n); }))
       continue;
+    json inputs = json::object();
+    collect_outputs(s, inputs);
     if (!s.approval.empty()) {
       const auto approval = approval_id(digest, s.approval);
       if (approvals.find(approval) == nullptr) {
-        out.push_back(ask_person{s.approval});
+        out.emplace_back(std::in_place_type<ask_person>, s.approval);
         continue;
       }
       if (const auto ok = approvals.check(approval, digest, effect_key(s.id), now); !ok) {
         if (ok.error().code != errc::waiting_for_approval)
-          return only(finish_goal{goal_phase::failed, "step " + s.id + " was not approved: " + ok.error().what});
+          return only_finish(goal_phase::failed, "step " + s.id + " was not approved: " + ok.error().what);
         continue;
       }
     }
-    out.push_back(start_step{s.id, run.attempt + 1, inputs.dump(), !s.approval.empty()});
+    out.emplace_back(std::in_place_type<start_step>, s.id, run.attempt + 1, inputs.dump(), !s.approval.empty());
   }
   if (all_done)
-    return only(finish_goal{goal_phase::done, "every step is done"});
+    return only_finish(goal_phase::done, "every step is done");
   return out;
 }
 

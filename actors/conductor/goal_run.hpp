@@ -27,7 +27,7 @@ struct step_run {
 std::string_view name_of(step_run::phase p) noexcept;
 
 // ---- what to do next ------------------------------------------------------------------------------------------------
-struct start_step { std::string step; std::uint32_t attempt; std::string inputs_json; bool uses_approval; };
+struct start_step { std::string step; std::uint32_t attempt; std::string inputs_json; bool uses_approval; }; ///< inputs: outputs of all it waits for
 struct ask_person { std::string action; };                       ///< append approval_requested
 struct wake_at { wall_time when; };                              ///< nothing before then
 struct finish_goal { goal_phase phase; std::string reason; };
@@ -53,6 +53,10 @@ struct goal_run {
   std::vector<next_action> decide(wall_time now) const;
   /// The effect key of a step's effect: one per goal and step (I3).
   std::string effect_key(std::string_view step) const;
+
+private:
+  bool is_done(std::string_view step) const;
+  void collect_outputs(const plan_step& step, nlohmann::json& outputs) const;
 };
 
 /// Every goal of a journal, by id.
