@@ -75,9 +75,9 @@ struct request_handler {
 
   restinio::request_handling_status_t operator()(const restinio::request_handle_t& request) const {
     thread_local service_scratch scratch;
-    thread_local http_answer answer;
+    thread_local service_answer answer;
     const auto& header = request->header();
-    http_question question;
+    service_question question;
     question.verb = verb_of(header.method());
     question.target = {header.request_target().data(), header.request_target().size()};
     question.body = request->body();

@@ -79,7 +79,7 @@ void model_service::set_routes(route_table routes) {
 
 route_table model_service::routes() const { return routes_.load()->table; }
 
-void model_service::answer(const http_question& question, http_answer& out, service_scratch& scratch) noexcept {
+void model_service::answer(const service_question& question, service_answer& out, service_scratch& scratch) noexcept {
   out.status = 200;
   out.content_type = json_type;
   out.allow = {};
@@ -97,7 +97,7 @@ void model_service::answer(const http_question& question, http_answer& out, serv
   }
 }
 
-void model_service::fail(http_answer& out, int status, std::string_view what) {
+void model_service::fail(service_answer& out, int status, std::string_view what) {
   out.status = status;
   out.content_type = json_type;
   out.body = "{\"error\":";
@@ -106,14 +106,14 @@ void model_service::fail(http_answer& out, int status, std::string_view what) {
   metrics_.no_model().count_request(status, 0);
 }
 
-void model_service::fail(http_answer& out, const error& e) {
+void model_service::fail(service_answer& out, const error& e) {
   std::string text = e.where.empty() ? e.what : e.where + ": " + e.what;
   if (!e.hint.empty())
     text += "; " + e.hint;
   fail(out, status_of(e.code), text);
 }
 
-void model_service::dispatch(const http_question& q, http_answer& out, service_scratch& scratch) {
+void model_service::dispatch(const service_question& q, service_answer& out, service_scratch& scratch) {
   const std::string_view path = q.target.substr(0, q.target.find('?'));
   const bool reads = q.verb == http_verb::get || q.verb == http_verb::head;
   const auto needs = [&](bool given, std::string_view allow) {
@@ -149,7 +149,7 @@ void model_service::dispatch(const http_question& q, http_answer& out, service_s
   }
 }
 
-void model_service::dispatch_v2(const http_question& q, std::string_view rest, http_answer& out, service_scratch& scratch) {
+void model_service::dispatch_v2(const service_question& q, std::string_view rest, service_answer& out, service_scratch& scratch) {
   if (rest.empty() || rest == "/")
     return write_server_metadata(out.body, FLYWHEEL_VERSION);
   if (rest == "/health/live") {
@@ -211,7 +211,7 @@ void model_service::make_id(std::string& out) {
 }
 
 bool model_service::run_model(const prepared_model& p, std::span<const float> features, std::size_t rows,
-                              std::span<float> outputs, http_answer& out) {
+                              std::span<float> outputs, service_answer& out) {
   std::string_view what;
   try {
     p.served.model->predict(features, rows, outputs);
@@ -248,7 +248,7 @@ void model_service::finish(const prepared_model& p, int status, std::int64_t lat
   p.metrics->rows.fetch_add(rows, std::memory_order_relaxed);
 }
 
-void model_service::predict(std::string_view body, http_answer& out, service_scratch& scratch) {
+void model_service::predict(std::string_view body, service_answer& out, service_scratch& scratch) {
   const mono_time start = time_.mono();
   const auto snapshot = routes_.load();
   const prepared_model* const first = snapshot->first();
@@ -330,7 +330,7 @@ void model_service::predict(std::string_view body, http_answer& out, service_scr
   finish(rows.rows > 0 ? *scratch.places[0].model : *first, 200, took.count(), rows.rows);
 }
 
-void model_service::infer(std::string_view body, std::string_view version, http_answer& out, service_scratch& scratch) {
+void model_service::infer(std::string_view body, std::string_view version, service_answer& out, service_scratch& scratch) {
   const mono_time start = time_.mono();
   const auto snapshot = routes_.load();
   const prepared_model* model = version.empty() ? snapshot->first() : snapshot->by_version(version);
@@ -367,7 +367,7 @@ void model_service::infer(std::string_view body, std::string_view version, http_
   finish(*model, 200, took.count(), rows.rows);
 }
 
-void model_service::feedback(std::string_view body, http_answer& out) {
+void model_service::feedback(std::string_view body, service_answer& out) {
   std::vector<label_entry> labels;
   if (const auto read = read_labels(body, labels); !read)
     return fail(out, read.error());
@@ -399,7 +399,7 @@ void model_service::feedback(std::string_view body, http_answer& out) {
   out.body = "{\"accepted\":" + std::to_string(accepted) + "}";
 }
 
-void model_service::metrics(http_answer& out) const {
+void model_service::metrics(service_answer& out) const {
   out.content_type = text_type;
   const auto snapshot = routes_.load();
   metrics_.write(out.body);
@@ -429,7 +429,7 @@ void model_service::metrics(http_answer& out) const {
     }
 }
 
-void model_service::about(bool html, http_answer& out) const {
+void model_service::about(bool html, service_answer& out) const {
   const auto snapshot = routes_.load();
   const prepared_model* const first = snapshot->first();
   std::string example = "{";

@@ -15,14 +15,14 @@ namespace flywheel {
 
 enum class http_verb : std::uint8_t { get, head, post, other };
 
-struct http_question {
+struct service_question {
   http_verb verb = http_verb::get;
   std::string_view target; ///< path and query
   std::string_view body;
   std::string_view accept; ///< the Accept header
 };
 
-struct http_answer {
+struct service_answer {
   int status = 200;
   std::string_view content_type = "application/json"; ///< static text
   std::string_view allow;                             ///< for 405; static text
@@ -49,7 +49,7 @@ public:
   void set_routes(route_table routes);
   route_table routes() const;
   /// Never throws: what goes wrong becomes an answer with a status and {"error": ...}. Any thread, one scratch each.
-  void answer(const http_question& question, http_answer& out, service_scratch& scratch) noexcept;
+  void answer(const service_question& question, service_answer& out, service_scratch& scratch) noexcept;
 
   std::vector<served_request> take_requests();
   std::vector<served_label> take_labels();
@@ -57,18 +57,18 @@ public:
   const model_server_options& options() const noexcept { return options_; }
 
 private:
-  void dispatch(const http_question& q, http_answer& out, service_scratch& scratch);
-  void dispatch_v2(const http_question& q, std::string_view rest, http_answer& out, service_scratch& scratch);
-  void predict(std::string_view body, http_answer& out, service_scratch& scratch);
-  void infer(std::string_view body, std::string_view version, http_answer& out, service_scratch& scratch);
-  void feedback(std::string_view body, http_answer& out);
-  void metrics(http_answer& out) const;
-  void about(bool html, http_answer& out) const;
-  void fail(http_answer& out, int status, std::string_view what);
-  void fail(http_answer& out, const error& e);
+  void dispatch(const service_question& q, service_answer& out, service_scratch& scratch);
+  void dispatch_v2(const service_question& q, std::string_view rest, service_answer& out, service_scratch& scratch);
+  void predict(std::string_view body, service_answer& out, service_scratch& scratch);
+  void infer(std::string_view body, std::string_view version, service_answer& out, service_scratch& scratch);
+  void feedback(std::string_view body, service_answer& out);
+  void metrics(service_answer& out) const;
+  void about(bool html, service_answer& out) const;
+  void fail(service_answer& out, int status, std::string_view what);
+  void fail(service_answer& out, const error& e);
   /// False (and a 500 answered and observed) if the model failed.
   bool run_model(const prepared_model& p, std::span<const float> features, std::size_t rows, std::span<float> outputs,
-                 http_answer& out);
+                 service_answer& out);
   void make_id(std::string& out);
   void observe(const prepared_model& p, std::string_view id, std::string_view id_suffix, int status, double latency_ms,
                std::span<const float> features, std::span<const float> outputs);

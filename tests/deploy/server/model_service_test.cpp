@@ -25,14 +25,14 @@ protected:
   }
   static served_model version(int v, std::shared_ptr<const tabular_model> m) { return {"churn/v" + std::to_string(v), std::move(m)}; }
 
-  http_answer ask(http_verb verb, std::string_view target, std::string_view body = {}, std::string_view accept = {}) {
-    http_answer a;
+  service_answer ask(http_verb verb, std::string_view target, std::string_view body = {}, std::string_view accept = {}) {
+    service_answer a;
     service.answer({verb, target, body, accept}, a, scratch);
     return a;
   }
-  http_answer post(std::string_view target, std::string_view body) { return ask(http_verb::post, target, body); }
-  http_answer get(std::string_view target) { return ask(http_verb::get, target); }
-  static json parsed(const http_answer& a) {
+  service_answer post(std::string_view target, std::string_view body) { return ask(http_verb::post, target, body); }
+  service_answer get(std::string_view target) { return ask(http_verb::get, target); }
+  static json parsed(const service_answer& a) {
     const auto j = json::parse(a.body, nullptr, false);
     EXPECT_FALSE(j.is_discarded()) << a.body;
     return j;
