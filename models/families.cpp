@@ -13,14 +13,14 @@ family_info gbt() {
   family_info f;
   f.name = "gbt";
   f.title = "gradient-boosted trees (XGBoost)";
-  f.space = {{"learning_rate", real(0.02, 0.3, true)}, {"max_depth", integer(3, 9)},
+  f.space = {{"learning_rate", real(0.03, 0.25, true)}, {"max_depth", integer(3, 9)},
              {"min_child_weight", real(0.5, 10, true)}, {"subsample", real(0.5, 1)},
              {"colsample_bytree", real(0.4, 1)},        {"gamma", real(0, 3)},
              {"reg_lambda", real(0.1, 20, true)},       {"reg_alpha", real(0, 2)}};
-  f.defaults = {{"learning_rate", 0.1},     {"max_depth", std::int64_t{6}}, {"min_child_weight", 1.0}, {"subsample", 0.8},
-                {"colsample_bytree", 0.8},  {"gamma", 0.0},                 {"reg_lambda", 1.0},       {"reg_alpha", 0.0}};
+  f.defaults = {{"learning_rate", 0.07},    {"max_depth", std::int64_t{6}}, {"min_child_weight", 1.0}, {"subsample", 0.8},
+                {"colsample_bytree", 0.7},  {"gamma", 0.0},                 {"reg_lambda", 1.0},       {"reg_alpha", 0.0}};
   f.resource = "boosting rounds";
-  f.resource_max = 300;
+  f.resource_max = 200;
   f.good_for = "strong on tables of mixed columns with thresholds and interactions, needs no scaling, bears missing values "
                "and answers in microseconds";
   return f;
@@ -30,14 +30,15 @@ family_info mlp() {
   family_info f;
   f.name = "mlp";
   f.title = "residual network with embedded columns";
-  f.space = {{"learning_rate", real(3e-4, 1e-2, true)}, {"weight_decay", real(1e-4, 1, true)},
-             {"dropout", real(0, 0.5)},                 {"hidden", integer(32, 192, true)},
-             {"blocks", integer(1, 3)},                 {"numeric_width", integer(4, 16)},
-             {"segments", integer(6, 32, true)},        {"batch", integer(64, 256, true)},
+  f.space = {{"learning_rate", real(1e-3, 8e-3, true)}, {"weight_decay", real(1e-3, 0.3, true)},
+             {"dropout", real(0.05, 0.45)},                 {"hidden", integer(32, 128, true)},
+             {"blocks", integer(1, 2)},                 {"numeric_width", integer(4, 12)},
+             {"segments", integer(8, 32, true)},        {"batch", integer(96, 256, true)},
              {"label_smoothing", real(0, 0.1)}};
-  f.defaults = {{"learning_rate", 2e-3},      {"weight_decay", 0.05},      {"dropout", 0.2},
-                {"hidden", std::int64_t{96}}, {"blocks", std::int64_t{2}}, {"numeric_width", std::int64_t{8}},
-                {"segments", std::int64_t{16}}, {"batch", std::int64_t{128}}, {"label_smoothing", 0.0}, {"members", std::int64_t{1}}, {"activation", std::string{"relu"}}};
+  f.defaults = {{"learning_rate", 4e-3},        {"weight_decay", 0.05},         {"dropout", 0.3},
+                {"hidden", std::int64_t{64}},   {"blocks", std::int64_t{2}},    {"numeric_width", std::int64_t{8}},
+                {"segments", std::int64_t{16}}, {"batch", std::int64_t{128}},   {"label_smoothing", 0.05},
+                {"members", std::int64_t{1}},   {"activation", std::string{"relu"}}};
   f.resource = "epochs";
   f.resource_max = 40;
   f.good_for = "smooth effects, many categories and plenty of rows; averages well with trees because it errs elsewhere";

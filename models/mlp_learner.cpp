@@ -1,4 +1,5 @@
 #include "cluster/base/random.hpp"
+#include "gpu/denormals.hpp"
 #include "gpu/kernels/adamw.hpp"
 #include "gpu/kernels/gemm.hpp"
 #include "gpu/kernels/loss.hpp"
@@ -115,6 +116,7 @@ public:
   }
 
   result<bool> advance_to(std::uint32_t resource, const std::atomic<bool>& stop) override {
+    const gpu::without_denormals fast;
     for (; epochs_ < resource; ++epochs_) {
       for (auto& m : members_) {
         if (!run_epoch(m, stop))

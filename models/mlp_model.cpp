@@ -2,6 +2,7 @@
 
 #include "checkpoints/checkpoint_file.hpp"
 #include "cluster/base/assert.hpp"
+#include "gpu/denormals.hpp"
 #include "gpu/kernels/loss.hpp"
 #include "models/model_file.hpp"
 
@@ -77,6 +78,7 @@ void mlp_model::predict(std::span<const float> features, std::size_t rows, std::
   const std::size_t inputs = signature_.inputs.size(), outputs = signature_.outputs();
   FLYWHEEL_ASSERT(features.size() == rows * inputs && out.size() == rows * outputs, "shapes of a prediction");
   thread_local prediction_space space;
+  const gpu::without_denormals fast;
   std::fill(out.begin(), out.end(), 0.0f);
   for (std::size_t first = 0; first < rows; first += mlp_predict_rows) {
     const std::size_t count = std::min(mlp_predict_rows, rows - first);
