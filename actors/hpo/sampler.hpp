@@ -54,7 +54,7 @@ std::unique_ptr<sampler> make_random_sampler();
 struct tpe_options {
   std::uint32_t startup = 10;     ///< trials drawn at random before the densities mean anything
   std::uint32_t candidates = 24;  ///< drawn from the good density; the best ratio wins
-  double gamma = 0.15;            ///< share of finished trials called good ...
+  double gamma = 0.12;            ///< share of finished trials called good ...
   std::uint32_t good_max = 25;    ///< ... and at most so many
   double prior_weight = 1.0;      ///< of the flat prior, in trials
   std::uint32_t recent = 25;      ///< so many newest trials weigh 1, older ones less, down to 1/n

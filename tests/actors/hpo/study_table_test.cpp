@@ -452,7 +452,7 @@ TEST(study_table, refuses_damaged_events_and_stays_as_it_was) {
     EXPECT_EQ(d.table.counts().running, before.running) << body;
   };
   const std::string of = R"({"study":"gbt",)";
-  for (const std::string body :
+  for (const std::string& body :
        {std::string("not json"), std::string("[]"), std::string(""), of + R"("state":"flying"})",
         of + R"("state":"created","number":-1,"params":{},"source":"","reason":""})",
         of + R"("state":"created","number":1e99,"params":{},"source":"","reason":""})",
