@@ -20,7 +20,7 @@ std::size_t last_record_end(const char* text, std::size_t from, bool open) noexc
 namespace {
 
 quote_scan scan_quotes_plain(const char* text, std::size_t size, char separator) {
-  enum class place { cell_start, unquoted, quoted, closed } at = place::cell_start;
+  enum class place { cell_start, unquoted, quoted, closed, closed_cr } at = place::cell_start;
   quote_scan out;
   for (std::size_t i = 0; i < size && out.stray == nowhere; ++i) {
     const char c = text[i];
@@ -35,7 +35,13 @@ quote_scan scan_quotes_plain(const char* text, std::size_t size, char separator)
       else if (c == separator || c == '\n')
         at = place::cell_start;
       else if (c == '\r')
-        at = place::unquoted;
+        at = place::closed_cr;
+      else
+        out.stray = i;
+      break;
+    case place::closed_cr:
+      if (c == '\n')
+        at = place::cell_start;
       else
         out.stray = i;
       break;

@@ -16,7 +16,7 @@ inline constexpr std::size_t nowhere = static_cast<std::size_t>(-1);
 struct quote_scan {
   std::size_t records_end = 0;     ///< after the newline of the last whole record before `stray`; 0: none is whole
   std::size_t stray = nowhere;     ///< first byte that breaks the rules: a quote inside an unquoted cell, or what follows
-                                   ///< a closing quote and is neither separator, CR, newline nor another quote
+                                   ///< a closing quote and is neither separator, newline, CR + newline nor a quote
   bool open = false;               ///< no stray, and the text ends inside quotes
   bool operator==(const quote_scan&) const = default;
 };

@@ -49,11 +49,12 @@ FLYWHEEL_WIDE quote_scan scan_quotes_wide(const char* text, std::size_t size, ch
   std::uint64_t open = 0;          // all ones: the chunk begins inside quotes
   std::uint64_t may_open = 1;      // bit 0: a quote at the chunk's first byte may open (record start, or after separator or pair)
   std::uint64_t closed = 0;        // bit 0: the byte before the chunk closed a cell
+  std::uint64_t closed_cr = 0;     // bit 0: the byte before the chunk is a CR right after a closing quote
   for (std::size_t i = 0; i < size; i += 64) {
     const chunk c = load(text + i);
     const std::uint64_t valid = size - i >= 64 ? ~std::uint64_t{0} : first_bits(size - i);
     const std::uint64_t quotes = equal(c, '"') & valid;
-    if (quotes == 0 && closed == 0) {
+    if ((quotes | closed | closed_cr) == 0) {
       if (open == 0) {
         const char last = text[i + 63]; // meaningful only if another chunk follows
         may_open = last == separator || last == '\n';
@@ -61,12 +62,15 @@ FLYWHEEL_WIDE quote_scan scan_quotes_wide(const char* text, std::size_t size, ch
       continue;
     }
     const std::uint64_t inside = prefix_parity(quotes) ^ open;
-    const std::uint64_t ends = equal(c, separator) | equal(c, '\n');
+    const std::uint64_t newlines = equal(c, '\n'), returns = equal(c, '\r');
+    const std::uint64_t ends = equal(c, separator) | newlines;
     const std::uint64_t opening = quotes & inside, closing = quotes & ~inside;
     const std::uint64_t after_closing = closing << 1 | closed;
     const std::uint64_t allowed_before = ((ends & ~inside) | closing) << 1 | may_open | closed;
-    const std::uint64_t allowed_after = ends | quotes | equal(c, '\r');
-    const std::uint64_t stray = ((opening & ~allowed_before) | (after_closing & ~allowed_after)) & valid;
+    const std::uint64_t allowed_after = ends | quotes | returns;
+    const std::uint64_t after_return = (after_closing & returns) << 1 | closed_cr;
+    const std::uint64_t stray =
+        ((opening & ~allowed_before) | (after_closing & ~allowed_after) | (after_return & ~newlines)) & valid;
     if (stray != 0) {
       out.stray = i + static_cast<std::size_t>(std::countr_zero(stray));
       break;
@@ -74,6 +78,7 @@ FLYWHEEL_WIDE quote_scan scan_quotes_wide(const char* text, std::size_t size, ch
     open = static_cast<std::uint64_t>(static_cast<std::int64_t>(inside) >> 63);
     may_open = (ends & ~inside) >> 63;
     closed = closing >> 63;
+    closed_cr = (after_closing & returns) >> 63;
   }
   out.open = out.stray == nowhere && open != 0;
   out.records_end = detail::last_record_end(text, out.stray == nowhere ? size : out.stray, out.open);
