@@ -100,7 +100,8 @@ private:
 
   status create_group() {
     const handle creation{H5Pcreate(H5P_GROUP_CREATE)};
-    if (H5Pset_link_creation_order(creation.get(), H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED) < 0)
+    if (H5Pset_link_creation_order(creation.get(), H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED) < 0 ||
+        H5Pset_obj_track_times(creation.get(), 0) < 0)
       return hdf5::failure("preparing the group", path_);
     group_ = handle{H5Gcreate2(file_.get(), tensors_group, H5P_DEFAULT, creation.get(), H5P_DEFAULT)};
     return group_.valid() ? success() : hdf5::failure("creating the group", path_);
@@ -113,7 +114,9 @@ private:
     const handle space{extents.empty() ? H5Screate(H5S_SCALAR)
                                        : H5Screate_simple(static_cast<int>(extents.size()), extents.data(), nullptr)};
     const handle creation{H5Pcreate(H5P_DATASET_CREATE)};
-    if (H5Pset_layout(creation.get(), H5D_CONTIGUOUS) < 0 || H5Pset_fill_time(creation.get(), H5D_FILL_TIME_NEVER) < 0)
+    // No times in the file: the same content is the same bytes, and has the same digest.
+    if (H5Pset_layout(creation.get(), H5D_CONTIGUOUS) < 0 || H5Pset_fill_time(creation.get(), H5D_FILL_TIME_NEVER) < 0 ||
+        H5Pset_obj_track_times(creation.get(), 0) < 0)
       return hdf5::failure(what, path_);
     const handle set{
         H5Dcreate2(parent.get(), name, file_type(type), space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT)};

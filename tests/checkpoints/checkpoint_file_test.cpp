@@ -1,5 +1,6 @@
 #include "checkpoints/checkpoint_file.hpp"
 #include "checkpoints/checkpoint_store.hpp"
+#include "checkpoints/hdf5_handle.hpp"
 #include "tests/checkpoints/sample_checkpoint.hpp"
 
 #include <gtest/gtest.h>
@@ -56,6 +57,53 @@ TEST(checkpoint_file, says_not_found_and_refuses_folders) {
   EXPECT_EQ(read_checkpoint(folder.path() / "none.h5").error().code, errc::not_found);
   EXPECT_FALSE(read_checkpoint(folder.path()));
   EXPECT_FALSE(write_checkpoint(folder.path() / "no" / "folder.h5", {}));
+}
+
+TEST(checkpoint_file, bytes_are_those_of_the_page) {
+  test::scratch_folder folder;
+  const auto path = folder.path() / "c.h5";
+  ASSERT_TRUE(write_checkpoint(path, test::sample_checkpoint(0x1122334455, 1)));
+  const auto bytes = test::bytes_of(path);
+  const auto number = [&](std::size_t at, std::size_t size) {
+    std::uint64_t x = 0;
+    for (std::size_t i = 0; i < size; ++i)
+      x |= std::uint64_t{static_cast<unsigned char>(bytes[at + i])} << (8 * i);
+    return x;
+  };
+  EXPECT_EQ(bytes.substr(0, 8), "FWCKPT\r\n");
+  EXPECT_EQ(number(8, 4), 1u);
+  EXPECT_EQ(number(12, 4), 512u);
+  EXPECT_EQ(number(16, 8), bytes.size());
+  EXPECT_EQ(number(24, 8), 0x1122334455u);
+  EXPECT_EQ(bytes.substr(56, 456), std::string(456, '\0'));
+  EXPECT_EQ(bytes.substr(512, 8), "\x89HDF\r\n\x1a\n");
+  EXPECT_EQ(number(520, 1), 3u) << "superblock version";
+}
+
+TEST(checkpoint_file, written_in_the_first_release_is_still_read) {
+  // 2 x 3 floats 1..6 as "w", one u32 as "a.first", written by version 1 of the format.
+  const auto c = read_checkpoint(fs::path{FLYWHEEL_SOURCE_DIR} / "tests/checkpoints/golden/version-1.h5");
+  ASSERT_TRUE(c) << c.error().to_string();
+  EXPECT_EQ(c->step, 7u);
+  EXPECT_EQ(c->attributes, R"({"a":1})");
+  ASSERT_EQ(c->tensors.size(), 2u);
+  EXPECT_EQ(c->tensors[0].shape, (std::vector<std::uint64_t>{2, 3}));
+  EXPECT_EQ(c->tensors[0].to<float>(), (std::vector<float>{1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(c->tensors[1].to<std::uint32_t>(), (std::vector<std::uint32_t>{9}));
+}
+
+TEST(checkpoint_file, equal_content_is_equal_bytes_whenever_it_is_written) {
+  test::scratch_folder folder;
+  const auto path = folder.path() / "c.h5";
+  ASSERT_TRUE(write_checkpoint(path, test::sample_checkpoint(1, 1)));
+  const hdf5::handle file{H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT)};
+  for (const auto* name : {"/tensors", "/tensors/weights", "/attributes"}) {
+    H5O_info_t info{};
+    ASSERT_GE(H5Oget_info_by_name2(file.get(), name, &info, H5O_INFO_TIME, H5P_DEFAULT), 0);
+    EXPECT_EQ(info.mtime + info.ctime + info.btime, 0) << name << " carries a time";
+  }
+  ASSERT_TRUE(write_checkpoint(folder.path() / "again.h5", test::sample_checkpoint(1, 1)));
+  EXPECT_EQ(test::bytes_of(path), test::bytes_of(folder.path() / "again.h5"));
 }
 
 TEST(checkpoint_store, keeps_the_last_two_and_finds_the_newest) {
