@@ -14,7 +14,7 @@ function(flywheel_folder folder)
   set(actor ${all})
   list(FILTER actor INCLUDE REGEX "_actor\\.cpp$")
   set(logic ${all})
-  list(FILTER logic EXCLUDE REGEX "(_actor|_main)\\.cpp$")
+  list(FILTER logic EXCLUDE REGEX "(_actor|_main|/commands[a-z_]*)\\.cpp$") # a program's own files
 
   if(logic)
     add_library(${name}_logic STATIC ${logic})

@@ -103,6 +103,9 @@ int exit_code_of(const goal_run& run) {
   case goal_phase::cancelled: return 1;
   default: break;
   }
+  for (const auto& [id, a] : run.approvals.all())
+    if (a.phase == approval::state::denied)
+      return flywheel::exit_code_of(errc::not_approved);
   for (const auto& [id, s] : run.steps)
     if (s.now == step_run::phase::failed)
       return std::max(1, flywheel::exit_code_of(s.problem.code));
@@ -208,12 +211,9 @@ result<int> hand_over(const command_context& c, const prepared_goal& g, bool fol
 
 /// Starts `flywheel serve` in the background and waits until it answers.
 status start_in_background(const command_context& c) {
-  const auto log = state_layout{c.state}.log();
-  std::error_code failed;
-  std::filesystem::create_directories(log, failed);
-  if (failed)
-    return error_from_errno(failed.value(), "creating " + log.string());
-  const auto file = log / "node.log";
+  if (auto made = state_directory::own(c.state); !made) // made as it must be, then left to the process that will own it
+    return std::move(made).error();
+  const auto file = state_layout{c.state}.log() / "node.log";
   auto words = own_program({"serve", "--state", c.state.string()});
   std::vector<char*> argv;
   for (auto& w : words)

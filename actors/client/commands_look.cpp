@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <iostream>
 
 namespace flywheel {
@@ -56,8 +57,8 @@ json goal_row(const goal_run& run, wall_time now) {
   json value;
   if (i != run.steps.end() && i->second.now == step_run::phase::done) {
     const auto out = json::parse(i->second.outputs_json, nullptr, false);
-    if (out.is_object() && out.contains("value"))
-      value = out["value"];
+    if (out.is_object() && out.contains("value") && out["value"].is_number())
+      value = std::round(out["value"].get<double>() * 1e4) / 1e4;
   }
   return {{"id", run.id},           {"name", run.name}, {"state", std::string{name_of(run.phase)}},
           {"step", step_now(run)},  {"metric", value},  {"waits_for", waits},
@@ -78,6 +79,13 @@ std::vector<event> events_of(const std::vector<event>& events, const std::string
   return out;
 }
 
+/// Four decimals are for people; the exact values stand in the lineage and the journal.
+std::map<std::string, double> rounded(std::map<std::string, double> values) {
+  for (auto& [name, x] : values)
+    x = std::round(x * 1e4) / 1e4;
+  return values;
+}
+
 json version_row(const model_version& v, const std::map<std::string, std::uint32_t>& aliases) {
   json names = json::array();
   for (const auto& [alias, version] : aliases)
@@ -88,7 +96,7 @@ json version_row(const model_version& v, const std::map<std::string, std::uint32
           {"version", v.version},
           {"aliases", names},
           {"family", v.origin.family},
-          {"metrics", v.origin.metrics},
+          {"metrics", rounded(v.origin.metrics)},
           {"created", to_iso8601(v.created)},
           {"manifest", v.manifest.hex()},
           {"folder", v.folder.string()},

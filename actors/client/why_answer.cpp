@@ -148,7 +148,8 @@ std::vector<std::string> why(const std::vector<event>& events, const why_subject
     const std::string place = "  [" + std::to_string(e.seq) + "] ";
     if (e.kind == event_kind::decision) {
       const std::string who = e.actor;
-      out.push_back(place + sentence(who + " decided to " + body.value("choice", "")));
+      const auto choice = body.value("choice", "");
+      out.push_back(place + sentence(e.text == choice ? who + " decided to " + choice : who + " decided: " + e.text));
       out.push_back("      Because " + sentence(body.value("reason", "")));
       for (const auto& r : body.value("rejected", json::array()))
         if (r.is_object())

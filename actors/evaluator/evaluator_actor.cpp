@@ -192,7 +192,7 @@ result<step_outcome> evaluate_step(const agent_context& context, const run_step&
     if (!row.value("winner", false))
       rejected.push_back({{"what", "release " + row.value("family", "")},
                           {"why", "the search preferred " + winner->model + " in cross-validation, before any held-out row was seen; here it reaches " +
-                                      format_number(row.value("value", 0.0))}});
+                                      format_number(std::round(row.value("value", 0.0) * 1e4) / 1e4)}});
   FLYWHEEL_TRY([[maybe_unused]] const auto seq, log.write(log.decision(m.goal, m.step, choice, g.reason, evidence, rejected)));
   if (winner->champion && winner->champion->result == comparison_result::worse) {
     FLYWHEEL_TRY([[maybe_unused]] const auto noted,

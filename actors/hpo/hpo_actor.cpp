@@ -8,6 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <cmath>
 #include <cstdlib>
 
 namespace flywheel {
@@ -204,7 +205,7 @@ caf::result<step_outcome> search(self_pointer self, const run_step& m) {
       } else {
         const auto& best = outputs["finalists"][0];
         out.outputs_json = outputs.dump();
-        out.summary = best.value("family", "") + " is best with " + format_number(best.value("value", 0.0)) +
+        out.summary = best.value("family", "") + " is best with " + format_number(std::round(best.value("value", 0.0) * 1e4) / 1e4) +
                       " in cross-validation (trial " + best.value("trial", "") + ")";
         for (const auto& e : ended)
           out.summary += "; " + e.study + ": " + e.reason;

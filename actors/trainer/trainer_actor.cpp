@@ -44,6 +44,7 @@ struct running_task {
   order_trial request;
   caf::typed_response_promise<trial_ended> promise; ///< of an agent that asked; not pending for our own fits
   bool own = false;
+  bool again = false; ///< its worker was lost once already
 };
 
 /// A train step in progress: fits of every finalist.
@@ -149,7 +150,7 @@ caf::result<trial_ended> start_trial(self_pointer self, const order_trial& m) {
   if (!submit_task(self, m, refused.problem))
     return refused;
   auto promise = self->make_response_promise<trial_ended>();
-  st.tasks[task_id(m)] = {m, promise, false};
+  st.tasks[task_id(m)] = {m, promise, false, false};
   return promise;
 }
 
@@ -218,7 +219,7 @@ caf::result<step_outcome> train(self_pointer self, const run_step& m) {
       return refused;
     t.models.push_back(json::object());
     t.open[task_id(fit)] = i;
-    st.tasks[task_id(fit)] = {fit, {}, true};
+    st.tasks[task_id(fit)] = {fit, {}, true, false};
   }
   if (t.finalists.empty()) {
     refused.problem = error{errc::gate_failed, "the search left no configuration to train"};
@@ -267,12 +268,30 @@ void fit_ended(self_pointer self, const order_trial& request, const std::string&
   }
 }
 
+/// A worker that was killed or fell silent says nothing about its task: a second one continues from the checkpoint. What
+/// ends two workers is taken to be the task's own fault.
+bool worth_another_worker(self_pointer self, running_task& t, const trial_ended& e) {
+  const auto code = e.problem.to_error().code;
+  if (t.again || (code != errc::worker_lost && code != errc::worker_silent))
+    return false;
+  t.again = true;
+  const auto& m = t.request;
+  auto d = self->state.log->decision(m.goal, m.step, "continue " + m.trial + " in another worker",
+                                     "its worker was lost for no fault of the task that is known: " + e.problem.what,
+                                     {{"trial", m.trial}, {"attempt", m.attempt}}, json::array());
+  (void)self->state.log->write(std::move(d));
+  fault refused;
+  return submit_task(self, m, refused);
+}
+
 void task_ended(self_pointer self, trial_ended e) {
   auto& st = self->state;
   const auto task = e.trial;
   st.verdicts->settle(task, false); // a worker that died while it waited
   const auto i = st.tasks.find(task);
   if (i == st.tasks.end())
+    return;
+  if (worth_another_worker(self, i->second, e))
     return;
   auto running = std::move(i->second);
   st.tasks.erase(i);
