@@ -27,9 +27,10 @@ std::vector<std::string> parts_of(std::string_view path) {
 
 void list_paths(const schema_record& record, const std::string& prefix, std::vector<std::string>& out) {
   for (const schema_field& f : record.fields) {
-    out.push_back(prefix + "." + std::string{f.key});
+    const std::string path = prefix + "." + std::string{f.key};
+    out.push_back(path);
     if (f.of != nullptr && f.type != field_type::space)
-      list_paths(*f.of, out.back(), out);
+      list_paths(*f.of, path, out);
   }
 }
 
