@@ -8,6 +8,7 @@
 
 namespace flywheel::gpu {
 
+/// Lives on the stack of one thread; restores what was set before. Does nothing on processors other than x86-64.
 class without_denormals {
 public:
 #if defined(__SSE2__)

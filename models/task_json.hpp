@@ -7,6 +7,7 @@
 
 namespace flywheel {
 
+/// Each reader gives back what its writer was given; invalid_format names the key that is missing or mistyped.
 nlohmann::json to_json(const learning_task& t);
 result<learning_task> task_from_json(const nlohmann::json& j);
 nlohmann::json to_json(const trial_spec& s);
