@@ -10,8 +10,10 @@
 
 #include <sys/resource.h>
 
+#include <array>
 #include <atomic>
 #include <cerrno>
+#include <charconv>
 #include <condition_variable>
 #include <future>
 #include <thread>
@@ -23,6 +25,7 @@ constexpr std::size_t url_bytes_max = 2048, header_name_bytes_max = 256, header_
 // RESTinio 0.6.16 starts a second read when it answers at once while its table of pipelined requests is full, and then
 // loses its place. A table that a client does not fill never gets there; one that does is hung up on.
 constexpr std::size_t pipelined_max = 64;
+constexpr std::size_t kept_bytes_max = 1 * limits::mib; ///< of a thread's answer buffer between two requests
 constexpr std::chrono::seconds write_time_max{10}, drain_time_max{2};
 
 /// Requests whose answer is not yet with the kernel. The destructor of the server waits for them.
@@ -49,16 +52,33 @@ private:
   std::condition_variable empty_;
 };
 
-restinio::http_status_line_t status_line(int status) {
+std::string_view status_line(int status) noexcept {
   switch (status) {
-  case 200: return restinio::status_ok();
-  case 400: return restinio::status_bad_request();
-  case 404: return restinio::status_not_found();
-  case 405: return restinio::status_method_not_allowed();
-  case 413: return restinio::status_payload_too_large();
-  case 503: return restinio::status_service_unavailable();
-  default: return restinio::status_internal_server_error();
+  case 200: return "HTTP/1.1 200 OK\r\n";
+  case 400: return "HTTP/1.1 400 Bad Request\r\n";
+  case 404: return "HTTP/1.1 404 Not Found\r\n";
+  case 405: return "HTTP/1.1 405 Method Not Allowed\r\n";
+  case 413: return "HTTP/1.1 413 Payload Too Large\r\n";
+  case 503: return "HTTP/1.1 503 Service Unavailable\r\n";
+  default: return "HTTP/1.1 500 Internal Server Error\r\n";
   }
+}
+
+/// The whole answer as one buffer: one allocation and one segment, where RESTinio's builder makes a dozen strings.
+std::string to_bytes(const service_answer& answer, bool keep_alive, bool head_only) {
+  std::array<char, 24> length;
+  const auto end = std::to_chars(length.data(), length.data() + length.size(), answer.body.size()).ptr;
+  std::string out;
+  out.reserve(192 + (head_only ? 0 : answer.body.size()));
+  out.append(status_line(answer.status)).append(keep_alive ? "Connection: keep-alive" : "Connection: close");
+  out.append("\r\nContent-Type: ").append(answer.content_type).append("\r\nContent-Length: ");
+  out.append(length.data(), static_cast<std::size_t>(end - length.data()));
+  if (!answer.allow.empty())
+    out.append("\r\nAllow: ").append(answer.allow);
+  out.append("\r\n\r\n");
+  if (!head_only)
+    out.append(answer.body);
+  return out;
 }
 
 http_verb verb_of(const restinio::http_method_id_t& m) noexcept {
@@ -85,18 +105,21 @@ struct request_handler {
       if (const auto accept = header.opt_value_of(restinio::http_field::accept))
         question.accept = {accept->data(), accept->size()};
     flight->enter();
-    answer.body.reserve(256);
     service->answer(question, answer, scratch);
-
-    auto response = request->create_response(status_line(answer.status));
-    response.append_header(restinio::http_field::content_type, std::string{answer.content_type});
-    if (!answer.allow.empty())
-      response.append_header(restinio::http_field::allow, std::string{answer.allow});
-    if (flight->draining())
-      response.connection_close();
-    if (question.verb != http_verb::head)
-      response.set_body(std::move(answer.body));
-    return response.done([f = flight](const auto&) { f->leave(); });
+    const bool keep_alive = header.should_keep_alive() && !flight->draining();
+    restinio::writable_items_container_t parts;
+    parts.emplace_back(to_bytes(answer, keep_alive, question.verb == http_verb::head));
+    restinio::write_group_t group{std::move(parts)};
+    group.after_write_notificator([f = flight](const auto&) { f->leave(); });
+    if (answer.body.capacity() > kept_bytes_max)
+      answer.body = {};
+    const auto connection = std::move(restinio::impl::access_req_connection(*request));
+    connection->write_response_parts(
+        request->request_id(),
+        restinio::response_output_flags_t{restinio::response_parts_attr_t::final_parts,
+                                          restinio::response_connection_attr(keep_alive)},
+        std::move(group));
+    return restinio::request_accepted();
   }
 };
 
