@@ -59,7 +59,8 @@ long peak_kib() {
 } // namespace
 
 TEST_F(hostile_data, ragged_rows_and_nul_bytes_and_mixed_encodings_cost_their_own_row_only) {
-  const std::string text{"a,b\n1,x\n2\n3,y,z\n4,a\0b\n\0,q\n5,\xe4\n6,\xc3\xa4\n,\n7,\"\xff\"\n8,ok\n", 53};
+  using namespace std::string_literals;
+  const std::string text = "a,b\n1,x\n2\n3,y,z\n4,a\0b\n\0,q\n5,\xe4\n6,\xc3\xa4\n,\n7,\"\xff\"\n8,ok\n"s;
   const auto found = run(two_columns(text));
   ASSERT_TRUE(found) << found.error().to_string();
   EXPECT_THAT(found->good, ElementsAre("1: [1] [x]", "7: [6] [\xc3\xa4]", "10: [8] [ok]"));
