@@ -1,5 +1,5 @@
 #pragma once
-// A programmer's mistake stops the process, in every build, saying where. What the world does is an error, not this.
+/// A programmer's mistake stops the process, in every build, saying where. What the world does is an error, not this.
 
 namespace flywheel {
 [[noreturn]] void assertion_failed(const char* expression, const char* file, int line, const char* why) noexcept;

@@ -242,33 +242,33 @@ findings check_tests(const tree& files, const tree& tests, const std::vector<unt
   const auto is_unit = [](const std::string& path) {
     return (path.ends_with(".cpp") || path.ends_with(".cu")) && !path.ends_with("_actor.cpp") && !path.ends_with("_main.cpp");
   };
+  // From what tests name onwards, but never out of a folder: the parts of a tested unit are tested with it; what another
+  // folder happens to use is not.
   std::set<std::string> tested;
-  for (const auto& [path, file] : files)
-    if (is_unit(path) && named.contains(header_of(path)))
-      tested.insert(path);
-  // A second implementation file of a unit has no header of its own; it includes the unit's.
-  for (const auto& [path, file] : files)
-    if (is_unit(path) && !files.contains(header_of(path)) &&
-        std::any_of(file.includes.begin(), file.includes.end(), [&](const std::string& i) { return folder_of(i) == file.folder && named.contains(i); }))
-      tested.insert(path);
-  for (bool grown = true; grown;) {
-    grown = false;
-    for (const auto& [path, file] : files) {
-      if (!is_unit(path) || tested.contains(path))
-        continue;
-      const bool second_file = !files.contains(header_of(path)) && !file.includes.empty();
-      const std::string header = second_file ? file.includes.front() : header_of(path);
-      for (const auto& [user, user_file] : files) {
-        if (user == path || user_file.folder != file.folder)
-          continue;
-        const bool uses = std::find(user_file.includes.begin(), user_file.includes.end(), header) != user_file.includes.end();
-        const bool user_tested = is_header(user) ? named.contains(user) : tested.contains(user);
-        if (uses && user_tested) {
-          tested.insert(path);
-          grown = true;
-          break;
-        }
-      }
+  std::vector<std::string> open;
+  const auto reach = [&](const std::string& path) {
+    if (files.contains(path) && tested.insert(path).second)
+      open.push_back(path);
+  };
+  for (const auto& header : named)
+    reach(header);
+  while (!open.empty()) {
+    const std::string path = open.back();
+    open.pop_back();
+    const auto& file = files.at(path);
+    for (const auto& include : file.includes)
+      if (folder_of(include) == file.folder)
+        reach(include);
+    if (!is_header(path))
+      continue;
+    for (const auto& [source, source_file] : files) {
+      const bool own = header_of(source) == path;
+      // A second file of a unit has no header of its own; by the habit "own header first" it begins with the unit's.
+      const auto first = std::find_if(source_file.includes.begin(), source_file.includes.end(),
+                                      [&](const std::string& i) { return folder_of(i) == source_file.folder; });
+      const bool second_file = !files.contains(header_of(source)) && first != source_file.includes.end() && *first == path;
+      if (!is_header(source) && (own || second_file))
+        reach(source);
     }
   }
   for (const auto& [path, file] : files) {

@@ -38,8 +38,8 @@ findings check_words(const tree& files, const std::vector<word_rule>& rules);
 findings check_headers(const tree& files);
 /// Every folder with sources is built: it has a CMakeLists.txt, or one of a parent folder names it.
 findings check_folders_are_built(const tree& files, const std::filesystem::path& root);
-/// Every logic .cpp is named by a test (its header is included there), or is an inner part of its folder: its header is
-/// included by another unit of the same folder that has a test itself. Actors and main files are tested by what they do.
+/// Every logic .cpp is named by a test (its header is included there), or is a part of a unit of its folder that is. Actors
+/// and main files are tested by what they do.
 findings check_tests(const tree& files, const tree& tests, const std::vector<untested_unit>& excused);
 
 } // namespace flywheel::architecture
