@@ -43,7 +43,7 @@ double plan_graph::slot_seconds() const {
 }
 
 plan_graph make_plan(const std::string& goal, const std::string& goal_digest, const goal_spec& spec,
-                     std::uint64_t source_bytes, unsigned cores) {
+                     std::uint64_t source_bytes, unsigned cores, const std::string& origin) {
   const std::uint32_t slots = spec.resources.slots == 0 ? cores : std::min(spec.resources.slots, cores);
   const double megabytes = static_cast<double>(source_bytes) / 1e6;
   const double wall = std::min(seconds_of(spec.search.budget.wall_time), spec.search.budget.slot_seconds / slots);
@@ -80,6 +80,9 @@ plan_graph make_plan(const std::string& goal, const std::string& goal_digest, co
   for (auto& s : p.steps)
     if (s.id == "rollout")
       s.title = "serve it in steps of " + join(percents, " -> ") + " % of traffic";
+  const auto& rules = spec.policy.approvals;
+  if (origin == "retrain" && std::any_of(rules.begin(), rules.end(), [](const auto& r) { return r.action == "retrain"; }))
+    p.steps.front().approval = "retrain";
   return p;
 }
 

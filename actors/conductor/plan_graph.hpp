@@ -33,9 +33,10 @@ struct plan_graph {
   double slot_seconds() const;
 };
 
-/// `source_bytes`: size of the data file; `cores`: slots of the node. Errors: none of the world; the spec is valid.
+/// `source_bytes`: size of the data file; `cores`: slots of the node; `origin`: of the goal (submit_goal): one that the
+/// learner opened waits for approval before its first step if the policy lists the action "retrain".
 plan_graph make_plan(const std::string& goal, const std::string& goal_digest, const goal_spec& spec,
-                     std::uint64_t source_bytes, unsigned cores);
+                     std::uint64_t source_bytes, unsigned cores, const std::string& origin = {});
 nlohmann::json to_json(const plan_graph& p);
 result<plan_graph> plan_from_json(const nlohmann::json& j);
 /// SHA-256 of what an approval binds to: the goal, its steps and their approvals, not the estimates.

@@ -1,7 +1,7 @@
 #include "actors/deployer/rollout_step.hpp"
 
 #include "actors/protocol/approvals.hpp"
-#include "actors/protocol/caf_compat.hpp"
+#include "actors/protocol/packed_floats.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/dataset/snapshot.hpp"
 #include "cluster/goal/goal_parser.hpp"
@@ -233,8 +233,8 @@ served_batch pack_batch(const std::string& goal, const std::string& version, con
   }
   for (const auto& l : labels)
     truths.push_back({{"id", l.id}, {"label", l.label}});
-  b.features = cafx::pack(features);
-  b.outputs = cafx::pack(outputs);
+  b.features = pack_floats(features);
+  b.outputs = pack_floats(outputs);
   b.ids = ids.dump(-1, ' ', false, json::error_handler_t::replace);
   b.labels_json = truths.dump(-1, ' ', false, json::error_handler_t::replace);
   return b;
@@ -317,6 +317,27 @@ result<serve_report> serve_champion(const agent_context& context, const std::str
   return out;
 }
 
+/// If the goal's policy lists the action "rollback", only those it names may order one.
+status may_roll_back(const scribe& log, const std::string& goal, const std::string& user) {
+  journal_filter filter;
+  filter.goal = goal;
+  filter.kinds = {event_kind::goal_submitted};
+  FLYWHEEL_TRY(const auto events, log.read(filter));
+  if (events.empty())
+    return success();
+  const auto body = json::parse(events.front().body, nullptr, false);
+  FLYWHEEL_TRY(const auto spec, goal_from_json(body.value("spec", json::object())));
+  for (const auto& rule : spec.policy.approvals)
+    if (rule.action == "rollback") {
+      approval a;
+      a.id = "rollback of " + goal;
+      a.requester = body.value("user", "");
+      a.by = rule.by;
+      return may_answer(a, user);
+    }
+  return success();
+}
+
 result<std::string> roll_back(const agent_context& context, const rollback_model& m, serving_table& servers) {
   const scribe log{context, "deployer"};
   FLYWHEEL_TRY(auto registry, model_registry::open(context.layout.models()));
@@ -339,6 +360,7 @@ result<std::string> roll_back(const agent_context& context, const rollback_model
   if (to == present)
     return error{errc::invalid_argument, m.model + "/v" + std::to_string(to) + " is the champion already"};
   FLYWHEEL_TRY(const auto version, registry.find(m.model + "/v" + std::to_string(to)));
+  FLYWHEEL_CHECK(may_roll_back(log, version.origin.goal, m.user));
   FLYWHEEL_TRY(const auto loaded, load_release(registry, version));
   const auto reason = m.user + " rolled back" + (m.reason.empty() ? "" : ": " + m.reason);
   const auto key = "rollback/" + m.model + "/" + std::to_string(present) + "-" + std::to_string(to) + "/" +

@@ -99,7 +99,7 @@ void open_goal(self_pointer self, const incident_found& m, const learner_verdict
   if (!done)
     return;
   cafx::request(self, st.context->agents->now().conductor, std::chrono::seconds{60},
-                submit_goal{id, m.user.empty() ? "flywheel" : m.user, *spec, false})
+                submit_goal{id, m.user.empty() ? "flywheel" : m.user, *spec, false, "retrain"})
       .then(
           [self, m](const goal_ack& ack) {
             if (ack.problem)

@@ -7,7 +7,7 @@
 namespace flywheel {
 
 CAFX_INSPECT(fault, code, what, where, hint)
-CAFX_INSPECT(submit_goal, id, user, spec_json, approve_in_advance)
+CAFX_INSPECT(submit_goal, id, user, spec_json, approve_in_advance, origin)
 CAFX_INSPECT(goal_ack, problem, id, seq, existed)
 CAFX_INSPECT(cancel_goal, id, user, reason)
 CAFX_INSPECT(answer_approval, approval, user, reason, grant)

@@ -24,7 +24,8 @@ struct fault {
 
 // ---- client <-> conductor -----------------------------------------------------------------------------------------
 /// Submit a goal under the client's own id. Same id and same body: acknowledged again. Same id, other body: refused (I2).
-struct submit_goal { std::string id, user, spec_json; bool approve_in_advance = false; };
+/// `origin`: "" from a person, "retrain" from the learner (the policy may then want a word before it begins).
+struct submit_goal { std::string id, user, spec_json; bool approve_in_advance = false; std::string origin = {}; };
 struct goal_ack { fault problem; std::string id; std::uint64_t seq = 0; bool existed = false; };
 struct cancel_goal { std::string id, user, reason; };
 /// A person's answer to an approval request.

@@ -92,7 +92,14 @@ TEST(recovery, a_killed_or_frozen_worker_is_replaced_and_the_goal_goes_on) {
   workshop w;
   w.small_goal();
   program p{w, {"run", w.goal.string(), "--approve"}};
-  for (const int signal : {SIGKILL, SIGSTOP}) {
+  for (const auto& [signal, step] : {std::pair{SIGKILL, "explore"}, std::pair{SIGSTOP, "search"}}) {
+    // One worker each of two trials: what ends two workers of one trial is taken to be the trial's fault.
+    ASSERT_TRUE(eventually([&] {
+      const auto events = w.journal();
+      return std::any_of(events.begin(), events.end(), [&](const event& e) {
+        return e.kind == event_kind::trial_state && e.step == step && json::parse(e.body).value("state", "") == "running";
+      });
+    })) << p.err();
     std::vector<int> workers;
     ASSERT_TRUE(eventually([&] { return !(workers = children_of(p.pid(), "_worker")).empty(); })) << p.err();
     ::kill(workers.front(), signal);

@@ -228,6 +228,14 @@ TEST(plan_graph, binds_approvals_to_the_goal_and_survives_json) {
   EXPECT_FALSE(plan_from_json(json{{"steps", 3}}));
 }
 
+TEST(plan_graph, a_goal_of_the_learner_asks_before_it_begins_if_the_policy_says_so) {
+  auto spec = small_spec();
+  EXPECT_EQ(make_plan("g", "d", spec, 0, 1, "retrain").steps.front().approval, "");
+  spec.policy.approvals.push_back({"retrain", {"ana"}, std::chrono::hours{1}});
+  EXPECT_EQ(make_plan("g", "d", spec, 0, 1, "retrain").steps.front().approval, "retrain");
+  EXPECT_EQ(make_plan("g", "d", spec, 0, 1).steps.front().approval, "") << "a person who submits has said so already";
+}
+
 TEST(plan_graph, every_step_waits_only_for_earlier_ones) {
   const auto plan = make_plan("g-1", "d", small_spec(), 1000, 2);
   std::vector<std::string> seen;
