@@ -3,6 +3,7 @@
 #include "actors/monitor/drift_detector.hpp"
 #include "actors/protocol/agent_directory.hpp"
 #include "actors/protocol/blocking_job.hpp"
+#include "actors/protocol/packed_floats.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/dataset/snapshot.hpp"
 #include "cluster/goal/goal_parser.hpp"
@@ -85,7 +86,7 @@ std::size_t best_class(const float* outputs, std::size_t n) {
 }
 
 void observe(self_pointer self, watched& w, const served_batch& b) {
-  const auto features = cafx::unpack<float>(b.features), outputs = cafx::unpack<float>(b.outputs);
+  const auto features = unpack_floats(b.features), outputs = unpack_floats(b.outputs);
   if (features.size() != b.rows * w.inputs || outputs.size() != b.rows * w.outputs)
     return; // of another version, with another signature
   const auto ids = json::parse(b.ids, nullptr, false);
