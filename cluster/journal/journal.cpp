@@ -106,6 +106,7 @@ struct journal::impl {
   bool log_uncertain = false;      ///< a commit failed after bytes of it may have reached the log
   std::uint64_t marked_seq = 0;
   mono_time marked_at{};
+  mono_time committed_at{};        ///< read before callers are answered: what they then do to the clock is theirs
 
   std::mutex mutex;
   std::condition_variable work;    ///< something is queued, or it is time to end
@@ -237,6 +238,7 @@ struct journal::impl {
   status insert_all(std::vector<request>& batch, std::vector<event>& events) {
     FLYWHEEL_CHECK(store::run(db.get(), "BEGIN IMMEDIATE"));
     const auto now = time.wall();
+    committed_at = time.mono();
     for (auto& r : batch)
       for (auto& draft : r.drafts) {
         event& e = events.emplace_back();
@@ -272,10 +274,11 @@ struct journal::impl {
       sqlite3_wal_checkpoint_v2(db.get(), nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
       log_frames = 0;
     }
-    if (tail.seq - marked_seq >= options.mark_entries || (tail.seq > marked_seq && time.mono() - marked_at >= mark_interval)) {
+    if (tail.seq - marked_seq >= options.mark_entries ||
+        (tail.seq > marked_seq && committed_at - marked_at >= mark_interval)) {
       (void)write_mark(folder, {tail.seq, tail.hash});
       marked_seq = tail.seq;
-      marked_at = time.mono();
+      marked_at = committed_at;
     }
   }
 };
