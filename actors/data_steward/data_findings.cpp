@@ -336,7 +336,7 @@ duplicate_counts find_duplicates(const table& t, const std::vector<std::string>&
   if (columns.empty())
     return out;
   out.signature.resize(t.rows());
-  std::unordered_set<std::uint64_t> exact, near;
+  std::vector<std::uint64_t> coarse_signature(t.rows());
   std::vector<std::uint64_t> cells(columns.size()), coarse(columns.size());
   for (std::size_t row = 0; row < t.rows(); ++row) {
     for (std::size_t k = 0; k < columns.size(); ++k) {
@@ -349,12 +349,15 @@ duplicate_counts find_duplicates(const table& t, const std::vector<std::string>&
       }
     }
     const auto bytes = cells.size() * sizeof(std::uint64_t);
-    const std::uint64_t fine_hash = XXH3_64bits(cells.data(), bytes), coarse_hash = XXH3_64bits(coarse.data(), bytes);
-    out.signature[row] = fine_hash;
-    const bool exact_there = !exact.insert(fine_hash).second, near_there = !near.insert(coarse_hash).second;
-    out.exact += exact_there;
-    out.near += near_there && !exact_there;
+    out.signature[row] = XXH3_64bits(cells.data(), bytes);
+    coarse_signature[row] = XXH3_64bits(coarse.data(), bytes);
   }
+  const auto repeats = [](std::vector<std::uint64_t> xs) {
+    std::sort(xs.begin(), xs.end());
+    return static_cast<std::uint64_t>(xs.end() - std::unique(xs.begin(), xs.end()));
+  };
+  out.exact = repeats(out.signature);
+  out.near = repeats(std::move(coarse_signature)) - out.exact; // what is equal is equal after rounding too
   return out;
 }
 

@@ -37,7 +37,8 @@ struct check_options {
 /// One broken rule.
 struct violation {
   std::uint64_t row = 0;     ///< 1-based data row (the header is not counted)
-  std::uint64_t line = 0;    ///< 1-based line of the file on which the row begins
+  std::uint64_t line = 0;    ///< 1-based line of the file on which the row begins; 0: not known (a duplicate
+                             ///< found at the end, see check_options::key_memory_max)
   std::string column;        ///< empty: the row as a whole
   std::string rule;          ///< "type" "null" "min" "max" "values" "pattern" "unique" "key" "columns" "header" "quote"
                              ///< "cell-size" "row-size" "nul" "encoding" "nested" "json", or "rule <name>"

@@ -228,6 +228,20 @@ void find_everything(const goal_spec& goal, const compiled_contract& contract, c
   report.features = candidates;
 }
 
+/// Held-out rows whose signature a training row has too.
+std::uint64_t count_twins(const std::vector<std::uint64_t>& signature, const split_plan& split) {
+  if (signature.empty())
+    return 0;
+  std::vector<std::uint64_t> training;
+  training.reserve(split.train.size());
+  for (const auto i : split.train)
+    training.push_back(signature[i]);
+  std::sort(training.begin(), training.end());
+  return static_cast<std::uint64_t>(std::count_if(split.holdout.begin(), split.holdout.end(), [&](std::uint32_t i) {
+    return std::binary_search(training.begin(), training.end(), signature[i]);
+  }));
+}
+
 std::string plural(std::uint64_t n, std::string_view thing) {
   return std::to_string(n) + " " + std::string{thing} + (n == 1 ? "" : "s");
 }
@@ -344,14 +358,11 @@ result<snapshot_report> ingest(const goal_spec& goal, const fs::path& snapshots_
   for (const column& c : all.columns)
     if (!keys.contains(c.name))
       compared.push_back(c.name);
-  const auto duplicates = find_duplicates(all, compared);
+  auto duplicates = find_duplicates(all, compared);
   report.exact_duplicates = duplicates.exact;
   report.near_duplicates = duplicates.near;
-  std::unordered_set<std::uint64_t> training;
-  for (const auto i : split.train)
-    training.insert(duplicates.signature.empty() ? 0 : duplicates.signature[i]);
-  for (const auto i : split.holdout)
-    report.twins_across_split += !duplicates.signature.empty() && training.contains(duplicates.signature[i]);
+  report.twins_across_split = count_twins(duplicates.signature, split);
+  duplicates = {};
 
   table train = all.select(split.train), holdout = all.select(split.holdout);
   all = {};

@@ -18,7 +18,8 @@ namespace flywheel {
 /// Reads `goal.data.source` once (twice if its contract must be inferred first), checks every row, and publishes
 /// `snapshots_root`/<name>/ atomically. The same content gives the same name; an equal snapshot that is there already is
 /// verified and reused. Blocking: call from a thread of its own.
-/// Memory: checking is bounded (see check_options); the accepted rows are held by column, 8 bytes a number, 4 a category.
+/// Memory: checking is bounded (see check_options); the accepted rows are held by column, 8 bytes a number, 4 a category,
+/// 8 a row; up to three times that while the snapshot is written.
 /// Errors: not_found; invalid_format (not a table, damaged compression, other encoding); invalid_contract (a column is
 /// missing, a rule is wrong); invalid_data (too many bad rows, too few rows, not fresh, one class only, no features);
 /// already_exists (sealed for another evaluator); cancelled; disk_full.
