@@ -75,7 +75,8 @@ family_evidence evidence_of(const study_summary& s) {
   e.family = s.family;
   e.trials = s.trials.size();
   for (const auto& t : s.trials) {
-    if (t.trial == s.best && t.how == "completed") {
+    // The best that was seen, also of a look that ran out of time before a trial was complete: it is still evidence.
+    if (t.trial == s.best && (t.how == "completed" || t.resource > 0)) {
       e.trial = t.trial;
       e.value = t.value;
       e.standard_error = t.standard_error;

@@ -237,6 +237,17 @@ std::vector<command_spec> use_commands() {
        .examples = {{"flywheel journal verify", "of the default state folder"}},
        .exits = {{1, "the chain is broken; the first bad event is named"}, exit_not_found},
        .also = {"verify", "fsck", "audit"}},
+      {.path = "journal repair",
+       .section = machine_section,
+       .summary = "Keep the whole part of a damaged journal, and set the damaged file aside",
+       .description = "Copies the entries up to the last whole one (or up to --keep) into a new journal and moves the damaged files "
+                      "into a folder beside it; nothing is deleted. What the lost entries recorded is done again or asked "
+                      "for again: effects are looked up by their keys first.",
+       .examples = {{"flywheel journal repair", "keep everything before the first bad entry"},
+                    {"flywheel journal repair --keep 1200", "keep entries 1 to 1200"}},
+       .options = {{.name = "keep", .letter = 'k', .kind = integer, .value_name = "N", .default_value = "0", .help = "the last entry to keep; default: the last whole one"}},
+       .exits = {exit_failed, exit_not_found},
+       .also = {"repair"}},
       {.path = "journal show",
        .section = machine_section,
        .summary = "Print events of the journal",

@@ -32,7 +32,7 @@ constexpr entry handlers[] = {
     {"why", explain_why},       {"approve", approve},       {"deny", deny},
     {"cancel", cancel_running}, {"models", list_models},    {"rollback", roll_back},
     {"predict", predict},       {"serve", serve_state},     {"data infer", data_infer},
-    {"data check", data_check}, {"explain", explain_setting}, {"journal verify", check_journal},
+    {"data check", data_check}, {"explain", explain_setting}, {"journal verify", check_journal}, {"journal repair", mend_journal},
     {"journal show", show_journal}, {"doctor", run_doctor}, {"version", print_version},
     {"_worker", work},
 };

@@ -40,6 +40,7 @@ result<int> explain_why(const command_context& c);
 result<int> list_models(const command_context& c);
 result<int> show_journal(const command_context& c);
 result<int> check_journal(const command_context& c);
+result<int> mend_journal(const command_context& c);
 // commands_use.cpp
 result<int> predict(const command_context& c);
 result<int> roll_back(const command_context& c);

@@ -249,6 +249,21 @@ result<int> show_journal(const command_context& c) {
   return 0;
 }
 
+result<int> mend_journal(const command_context& c) {
+  if (const int owner = owner_pid(c.state); owner != 0)
+    return error{errc::state_locked, "process " + std::to_string(owner) + " owns " + c.state.string(), {},
+                 "stop it first: flywheel serve --stop"};
+  FLYWHEEL_TRY(const auto v, verify_journal(c.state));
+  if (v.intact && c.line.integer("keep") == 0) {
+    std::cout << "the journal is whole: " << v.events << " entries; nothing to repair" << std::endl;
+    return 0;
+  }
+  const auto keep = c.line.integer("keep") == 0 ? v.events : c.line.integer("keep");
+  FLYWHEEL_TRY(const auto r, repair_journal(c.state, keep));
+  std::cout << "kept " << r.kept << " entries; the old files lie in " << r.moved_to.string() << std::endl;
+  return 0;
+}
+
 result<int> check_journal(const command_context& c) {
   FLYWHEEL_TRY(const auto v, verify_journal(c.state));
   if (c.style == output_style::table) {

@@ -72,7 +72,7 @@ TEST(goal_example, churn_is_a_goal_without_a_single_remark) {
   EXPECT_EQ(g.metric.threshold, 0.95);
   EXPECT_EQ(g.positive, "yes");
   EXPECT_EQ(g.slices.size(), 2U);
-  EXPECT_EQ(g.search.budget.wall_time, 90s);
+  EXPECT_EQ(g.search.budget.wall_time, 150s);
   EXPECT_EQ(g.policy.rollout.steps, (std::vector<double>{5, 25, 100}));
   EXPECT_EQ(g.serve.model, "churn");
 }
