@@ -189,6 +189,12 @@ struct model_server::impl {
     io.stop();
     for (auto& t : threads)
       t.join();
+    // Connections go before the acceptor they refer to: their reads end here, and with them the last owner of each.
+    auto& open = asio::use_service<open_sockets>(io);
+    do {
+      io.restart();
+      io.poll();
+    } while (open.close_all());
   }
 };
 

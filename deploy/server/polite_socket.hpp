@@ -11,19 +11,63 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <utility>
 
 namespace flywheel {
+
+/// The sockets of an io_context on which a connection reads. RESTinio's connections refer to its acceptor when they die, so
+/// whoever ends a server must end its connections first, and RESTinio has no list of them.
+class open_sockets : public asio::execution_context::service {
+  using socket = asio::ip::tcp::socket;
+
+public:
+  using key_type = open_sockets;
+  inline static asio::execution_context::id id;
+  explicit open_sockets(asio::execution_context& context) : asio::execution_context::service(context) {}
+
+  void add(socket* s) {
+    const std::scoped_lock lock{mutex_};
+    sockets_.insert(s);
+  }
+  void remove(socket* s) noexcept {
+    const std::scoped_lock lock{mutex_};
+    sockets_.erase(s);
+  }
+  /// Closes all, which ends what is pending on them. False if there were none. Only while no thread runs the io_context.
+  bool close_all() {
+    const std::scoped_lock lock{mutex_};
+    asio::error_code ignored;
+    for (auto* s : sockets_)
+      s->close(ignored);
+    return !sockets_.empty();
+  }
+
+private:
+  void shutdown() override {}
+  std::mutex mutex_;
+  std::unordered_set<socket*> sockets_;
+};
 
 class polite_socket : public asio::ip::tcp::socket {
   using base = asio::ip::tcp::socket;
 
 public:
-  explicit polite_socket(asio::io_context& io) : base(io) {}
+  explicit polite_socket(asio::io_context& io) : base(io), open_(&asio::use_service<open_sockets>(io)) {}
+  /// From the acceptor's hand into a connection; the first read there enters it into open_sockets.
+  polite_socket(polite_socket&& other) : base(std::move(static_cast<base&>(other))), open_(other.open_) {}
+  polite_socket& operator=(polite_socket&&) = delete;
+  ~polite_socket() {
+    if (entered_)
+      open_->remove(this);
+  }
 
   template <class Buffers, class Handler> void async_read_some(const Buffers& buffers, Handler&& handler) {
+    if (!std::exchange(entered_, true))
+      open_->add(this);
     const asio::mutable_buffer into = *asio::buffer_sequence_begin(buffers);
     auto executor = asio::get_associated_executor(handler);
     // The handler owns the connection, and the connection owns this socket.
@@ -134,6 +178,8 @@ private:
       answer_of("413 Payload Too Large", "the body is larger than 4 MiB; send the rows in portions");
   inline static const std::string timed_out = answer_of("408 Request Timeout", "the request did not arrive whole in its time");
 
+  open_sockets* open_;
+  bool entered_ = false;    ///< into open_sockets
   bool heard_ = false;      ///< bytes came since the last answer began
   bool in_handler_ = false; ///< the connection is working on what it just read
   std::string_view last_read_;
