@@ -11,8 +11,8 @@ namespace flywheel {
 
 namespace {
 
-/// Categories up to here are tried one against the rest, which holds up best for few rows per category (measured on
-/// churn, docs/models.md); beyond, XGBoost sorts the categories by gradient and splits them into two sets.
+/// Categories up to here are tried one against the rest, which suits few rows per category (not compared with one-hot on
+/// churn); beyond, XGBoost sorts the categories by gradient and splits them into two sets.
 constexpr int one_against_rest_max = 64;
 
 result<boost_params> xgboost_params(const learner_setup& setup) {
