@@ -1,8 +1,8 @@
 #include "actors/data_steward/data_steward_actor.hpp"
 
 #include "actors/data_steward/steward.hpp"
+#include "actors/protocol/agent_directory.hpp"
 #include "actors/protocol/blocking_job.hpp"
-#include "actors/protocol/held_out_key.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/goal/goal_parser.hpp"
 #include "models/task_json.hpp"
@@ -21,6 +21,8 @@ struct data_steward_state {
   const agent_context* context = nullptr;
   std::map<std::string, std::shared_ptr<std::atomic<bool>>> stops; ///< by goal
 };
+/// The evaluator writes one small file before it answers.
+constexpr std::chrono::seconds key_time_max{60};
 using self_pointer = data_steward_agent::stateful_pointer<data_steward_state>;
 
 /// The labels with the positive one last for two classes: the goal's word, else the rarer one.
@@ -82,10 +84,13 @@ std::vector<event_draft> decisions_on(const scribe& log, const run_step& m, cons
   return drafts;
 }
 
-result<step_outcome> ingest_step(const agent_context& context, const run_step& m, const std::atomic<bool>& stop) {
+result<step_outcome> ingest_step(const agent_context& context, const run_step& m, const sealing_key& evaluator,
+                                 const std::atomic<bool>& stop) {
   const scribe log{context, "data_steward"};
   FLYWHEEL_TRY(const auto spec, goal_from_json(json::parse(m.spec_json, nullptr, false)));
-  FLYWHEEL_TRY(const auto key, read_held_out_key(context.layout));
+  if (evaluator.problem)
+    return evaluator.problem.to_error().in("asking the evaluator for its key");
+  FLYWHEEL_TRY(const auto key, seal_public_key::from_hex(evaluator.public_key));
   check_options options;
   options.threads = context.cores;
   options.now = context.time->wall();
@@ -126,7 +131,19 @@ data_steward_agent::behavior_type data_steward(self_pointer self, const agent_co
       [=](const run_step& m) -> caf::result<step_outcome> {
         auto stop = std::make_shared<std::atomic<bool>>(false);
         self->state.stops[m.goal] = stop;
-        return run_blocking(self, [=] { return outcome_of(ingest_step(*context, m, *stop)); });
+        // Asked each time, never read from a file: the evaluator may still be making its key, or live on another node.
+        auto promise = self->make_response_promise<step_outcome>();
+        cafx::request(self, context->agents->now().evaluator, key_time_max, seal_key_atom_v)
+            .then(
+                [=](const sealing_key& key) {
+                  run_blocking(self, promise, [=] { return outcome_of(ingest_step(*context, m, key, *stop)); });
+                },
+                [promise](const caf::error& e) mutable {
+                  step_outcome out;
+                  out.problem = error{errc::interrupted, "the evaluator did not give its key: " + cafx::render(e)};
+                  promise.deliver(std::move(out));
+                });
+        return promise;
       },
       [=](const stop_step& m) {
         if (const auto i = self->state.stops.find(m.goal); i != self->state.stops.end())

@@ -3,7 +3,6 @@
 #include "actors/evaluator/evaluation_report.hpp"
 #include "actors/evaluator/traffic_replay.hpp"
 #include "actors/protocol/blocking_job.hpp"
-#include "actors/protocol/held_out_key.hpp"
 #include "checkpoints/registry.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/dataset/snapshot.hpp"
@@ -289,10 +288,7 @@ evaluator_agent::behavior_type evaluator(self_pointer self, const agent_context*
   auto& st = self->state;
   st.context = context;
   if (auto key = seal_private_key::load_or_create(context->layout.sealed() / "held-out.key"); key) {
-    if (auto ok = publish_held_out_key(context->layout, key->public_key()); !ok)
-      st.key_error = ok.error();
-    else
-      st.key = std::make_shared<const seal_private_key>(std::move(*key));
+    st.key = std::make_shared<const seal_private_key>(std::move(*key));
   } else {
     st.key_error = key.error();
   }
@@ -304,6 +300,10 @@ evaluator_agent::behavior_type evaluator(self_pointer self, const agent_context*
           return out;
         }
         return run_blocking(self, [context, m, key = self->state.key] { return outcome_of(run(*context, m, *key)); });
+      },
+      [=](seal_key_atom) -> sealing_key {
+        const auto& state = self->state;
+        return state.key ? sealing_key{{}, state.key->public_key().hex()} : sealing_key{state.key_error, {}};
       },
       [=](const replay_traffic& m) { return replay(self, m); },
       [=](const stop_step& m) { self->state.opened.erase(m.goal); },

@@ -14,6 +14,7 @@ CAFX_INSPECT(answer_approval, approval, user, reason, grant)
 CAFX_INSPECT(acknowledgement, problem, text)
 CAFX_INSPECT(run_step, goal, step, user, spec_json, inputs_json, attempt)
 CAFX_INSPECT(step_outcome, problem, outputs_json, summary)
+CAFX_INSPECT(sealing_key, problem, public_key)
 CAFX_INSPECT(stop_step, goal, step, reason)
 CAFX_INSPECT(agent_restarted, agent, cause)
 CAFX_INSPECT(order_trial, goal, step, trial, kind, task_json, attempt, memory_max, time_max_ms)
@@ -43,6 +44,7 @@ CAF_BEGIN_TYPE_ID_BLOCK(flywheel, first_custom_type_id)
   CAF_ADD_TYPE_ID(flywheel, (flywheel::acknowledgement))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::run_step))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::step_outcome))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::sealing_key))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::stop_step))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::agent_restarted))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::order_trial))
@@ -63,6 +65,7 @@ CAF_BEGIN_TYPE_ID_BLOCK(flywheel, first_custom_type_id)
   CAF_ADD_ATOM(flywheel, flywheel, tick_atom, "tick")
   CAF_ADD_ATOM(flywheel, flywheel, resume_atom, "resume")
   CAF_ADD_ATOM(flywheel, flywheel, crash_atom, "crash")
+  CAF_ADD_ATOM(flywheel, flywheel, seal_key_atom, "seal_key")
 CAF_END_TYPE_ID_BLOCK(flywheel)
 
 namespace flywheel {
@@ -107,6 +110,7 @@ using trainer_agent = caf::typed_actor<
 /// Owns held-out data; judges.                       steps: baseline, evaluate
 using evaluator_agent = caf::typed_actor<
     cafx::sig<step_outcome, run_step>,
+    cafx::sig<sealing_key, seal_key_atom>,      ///< asked by the data steward before it seals held-out rows
     cafx::sig<replay_report, replay_traffic>,
     cafx::sig<void, stop_step>>;
 

@@ -20,11 +20,10 @@ inline step_outcome outcome_of(result<step_outcome> r) {
   return out;
 }
 
-/// Runs `work` on its own thread and answers the agent's current request with its outcome. An exception in `work` is an
-/// internal error of that step, not the end of the agent. Call from a handler; returns the promise to return.
+/// Runs `work` on its own thread and answers `promise` with its outcome. An exception in `work` is an internal error of
+/// that step, not the end of the agent. Call in the agent's context.
 template <class Self>
-caf::typed_response_promise<step_outcome> run_blocking(Self* self, std::function<step_outcome()> work) {
-  auto promise = self->template make_response_promise<step_outcome>();
+void run_blocking(Self* self, caf::typed_response_promise<step_outcome> promise, std::function<step_outcome()> work) {
   auto job = self->home_system().template spawn<caf::detached>([work = std::move(work)](caf::event_based_actor* me) {
     return caf::behavior{[work, me](tick_atom) -> step_outcome {
       step_outcome out;
@@ -46,6 +45,13 @@ caf::typed_response_promise<step_outcome> run_blocking(Self* self, std::function
               out.problem = error{errc::internal, "the step's job ended without an answer: " + cafx::render(e)};
               promise.deliver(std::move(out));
             });
+}
+
+/// The same for the agent's current request: call from a handler and return the promise.
+template <class Self>
+caf::typed_response_promise<step_outcome> run_blocking(Self* self, std::function<step_outcome()> work) {
+  auto promise = self->template make_response_promise<step_outcome>();
+  run_blocking(self, promise, std::move(work));
   return promise;
 }
 

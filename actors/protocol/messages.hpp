@@ -37,6 +37,8 @@ struct acknowledgement { fault problem; std::string text; };
 /// from what the journal and the disk say was done.
 struct run_step { std::string goal, step, user, spec_json, inputs_json; std::uint32_t attempt = 1; };
 struct step_outcome { fault problem; std::string outputs_json; std::string summary; };
+/// The key with which anyone may seal rows that only the evaluator can open: a seal_public_key as hex.
+struct sealing_key { fault problem; std::string public_key; };
 struct stop_step { std::string goal, step, reason; };
 /// From the supervisor: this agent died and a new one has taken its place; what it was asked must be asked again.
 struct agent_restarted { std::string agent, cause; };

@@ -105,7 +105,6 @@ const std::vector<untested_unit>& untested_units() {
       {"actors/protocol/agent_context.cpp", whole},
       {"actors/protocol/approvals.cpp", whole},
       {"actors/protocol/control_format.cpp", whole},
-      {"actors/protocol/held_out_key.cpp", whole},
       {"actors/protocol/serving_record.cpp", whole},
       {"actors/protocol/study_order.cpp", whole},
       {"actors/trainer/task_format.cpp", whole},

@@ -51,6 +51,8 @@ protected:
           return true;
       at = n->wait_after(at, std::chrono::milliseconds{100});
     }
+    const auto events = w.journal();
+    ADD_FAILURE() << "not seen; the journal ends with: " << (events.empty() ? "nothing" : events.back().text);
     return false;
   }
 
