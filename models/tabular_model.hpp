@@ -25,6 +25,9 @@ struct model_signature {
   std::size_t outputs() const noexcept { return classes.empty() ? 1 : classes.size(); }
 };
 
+/// What stands for a category that the model has never seen: missing to the model, told apart by whoever watches it.
+inline constexpr float unseen_category = -2;
+
 /// Rows travel as floats, row-major, one per input: a number, or a category's code; NaN (or a negative code) is missing.
 class tabular_model {
 public:

@@ -150,7 +150,7 @@ result<float> category_of(const json& v, const tensor& t, const row_layout& layo
   if (code >= 0)
     return static_cast<float>(code);
   rows.unknown_inputs.push_back(static_cast<std::uint32_t>(i));
-  return std::numeric_limits<float>::quiet_NaN();
+  return unseen_category;
 }
 
 status read_column(const tensor& t, const row_layout& layout, std::size_t i, row_batch& rows) {

@@ -457,12 +457,14 @@ private:
       return wrong_type(i, "a string", c);
     }
     const auto code = layout_.category(i, text);
-    if (code >= 0)
+    if (code >= 0) {
       values_[i] = static_cast<float>(code);
-    else if (c == 't' || c == 'f')
+    } else if (c == 't' || c == 'f') {
       return wrong_type(i, "a string", c);
-    else
+    } else {
+      values_[i] = unseen_category;
       out_.unknown_inputs.push_back(static_cast<std::uint32_t>(i));
+    }
     return true;
   }
 

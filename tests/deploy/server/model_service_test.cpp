@@ -170,7 +170,8 @@ TEST_F(service_test, observations_carry_what_was_asked_and_answered) {
   ASSERT_EQ(seen.size(), 1U) << "a request that reached no model says nothing about one";
   EXPECT_EQ(seen[0].id, "c-1");
   EXPECT_EQ(seen[0].features[0], 250.0F);
-  EXPECT_TRUE(std::isnan(seen[0].features[2]));
+  EXPECT_EQ(seen[0].features[2], unseen_category) << "the drift detector tells it from a missing value";
+  EXPECT_TRUE(std::isnan(seen[0].features[3]));
   EXPECT_THAT(seen[0].outputs, testing::ElementsAre(0.5F, 0.5F));
   EXPECT_EQ(seen[0].wall_ns, clock.wall().ns);
   EXPECT_FALSE(seen[0].challenger);

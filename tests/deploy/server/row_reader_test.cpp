@@ -46,11 +46,11 @@ TEST(row_reader, reads_a_row_in_any_order_with_blanks_and_escapes) {
   }
 }
 
-TEST(row_reader, null_is_missing_and_an_unknown_category_too_but_counted) {
+TEST(row_reader, null_is_missing_and_an_unknown_category_is_told_apart_and_counted) {
   const auto b = read(R"({"minutes":null,"calls":-0.5,"plan":"maybe","area":null})");
   EXPECT_TRUE(std::isnan(b.features[0]));
   EXPECT_EQ(b.features[1], -0.5F);
-  EXPECT_TRUE(std::isnan(b.features[2]));
+  EXPECT_EQ(b.features[2], unseen_category);
   EXPECT_TRUE(std::isnan(b.features[3]));
   EXPECT_THAT(b.unknown_inputs, testing::ElementsAre(2U));
 }
