@@ -109,9 +109,12 @@ TEST_F(hostile_data, a_cell_of_one_gigabyte_is_passed_over_in_bounded_memory) {
   ASSERT_TRUE(found) << found.error().to_string();
   EXPECT_THAT(found->good, ElementsAre("1: [1] [x]", "3: [3] [y]"));
   EXPECT_THAT(found->bad, ElementsAre("row 2 line 3 : row-size"));
-#if !defined(__SANITIZE_ADDRESS__)
-  EXPECT_LT(peak_kib() - before, 64 * 1024);
+#if defined(__SANITIZE_ADDRESS__)
+  constexpr long allowed = 512 * 1024; // the sanitizer keeps what was freed
+#else
+  constexpr long allowed = 64 * 1024;
 #endif
+  EXPECT_LT(peak_kib() - before, allowed);
 }
 
 TEST_F(hostile_data, a_schema_change_in_mid_file_is_named_row_by_row_or_refuses_the_file) {
