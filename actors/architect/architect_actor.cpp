@@ -58,6 +58,8 @@ study_order order_of(const goal_spec& spec, const exploration_plan& plan, const 
     study_request r;
     r.study = "look-" + look.family;
     r.family = look.family;
+    if (const auto* family = find_family(look.family))
+      r.space = space_for(*family, spec.search);
     r.planned = look.planned;
     r.sampler = "random";
     r.pruner = "none";

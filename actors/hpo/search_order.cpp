@@ -1,6 +1,7 @@
 #include "actors/hpo/search_order.hpp"
 
 #include "actors/hpo/halving_pruner.hpp"
+#include "actors/hpo/sampler.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -44,20 +45,12 @@ const study_trial* best_of(const study_summary& s) {
   return i == s.trials.end() ? nullptr : &*i;
 }
 
-/// A range of the goal narrows or replaces the family's own.
-search_space narrowed(search_space space, const std::map<std::string, search_spec::range>& wishes) {
-  for (const auto& [name, wish] : wishes) {
-    const auto i = space.find(name);
-    if (i == space.end())
-      continue;
-    auto& r = i->second;
-    r.low = wish.low.value_or(r.low);
-    r.high = wish.high.value_or(r.high);
-    r.log = wish.log.value_or(r.log);
-    if (!wish.choices.empty())
-      r.choices = wish.choices;
-  }
-  return space;
+/// What was planned, within the space that was asked for; settings that the space does not have stay as they are.
+param_set fitted(const search_space& space, const param_set& params) {
+  auto out = params;
+  for (auto& [name, value] : clamp_into(space, params))
+    out[name] = value;
+  return out;
 }
 
 } // namespace
@@ -75,7 +68,7 @@ result<study_config> config_of(const study_order& order, const study_request& re
   c.family = request.family;
   c.space = request.space.empty() ? family->space : request.space;
   for (const auto& [params, reason] : request.planned)
-    c.planned.push_back({params, reason});
+    c.planned.push_back({fitted(c.space, params), reason});
   c.sampler = request.sampler;
   c.pruner = request.pruner;
   c.maximise = higher_is_better(order.task.metric);
@@ -89,6 +82,7 @@ result<study_config> config_of(const study_order& order, const study_request& re
   c.budget.slot_seconds = request.slot_seconds;
   c.trial_time_max = from_seconds(order.trial_seconds_max);
   c.stop.patience = request.patience;
+  c.stop.good_enough = request.good_enough;
   FLYWHEEL_CHECK(check_config(c));
   return c;
 }
@@ -128,11 +122,12 @@ result<search_plan> plan_search(const goal_spec& spec, const json& inputs, unsig
       study_request r;
       r.study = name;
       r.family = name;
-      const auto wishes = spec.search.space.find(name);
-      r.space = wishes == spec.search.space.end() ? family->space : narrowed(family->space, wishes->second);
+      r.space = space_for(*family, spec.search);
       r.sampler = spec.search.sampler;
       r.pruner = spec.search.pruner;
       r.resource_max = family->resource_max;
+      if (spec.search.stop == "threshold")
+        r.good_enough = spec.metric.threshold;
       r.trials = static_cast<std::uint64_t>(std::floor(trials * share));
       r.wall_seconds = wall * share;
       r.slot_seconds = slot * share;
@@ -159,6 +154,7 @@ study_summary summarise(const study_table& t) {
   s.ended = name_of(v.why);
   s.reason = v.reason;
   s.slot_seconds = static_cast<double>(v.spent.slots.count()) / 1e9;
+  s.resource_max = t.config().resource_max;
   if (v.best)
     s.best = v.best->id;
   for (const auto& [number, r] : t.trials()) {
@@ -179,7 +175,7 @@ study_summary summarise(const study_table& t) {
 }
 
 json search_outputs(const search_plan& plan, const std::vector<study_summary>& studies) {
-  struct candidate { const study_trial* trial; std::string family; std::uint64_t trials; };
+  struct candidate { const study_trial* trial; std::string family; std::uint32_t resource_max; };
   std::vector<candidate> best;
   const bool maximise = higher_is_better(plan.order.task.metric);
   const auto better = [&](const study_trial& a, const study_trial& b) {
@@ -191,12 +187,11 @@ json search_outputs(const search_plan& plan, const std::vector<study_summary>& s
     const auto* t = best_of(s);
     if (t == nullptr)
       return;
-    auto i = std::find_if(best.begin(), best.end(), [&](const candidate& c) { return c.family == s.family; });
+    const auto i = std::find_if(best.begin(), best.end(), [&](const candidate& c) { return c.family == s.family; });
     if (i == best.end())
-      i = best.insert(best.end(), {t, s.family, 0});
+      best.push_back({t, s.family, s.resource_max});
     else if (better(*t, *i->trial))
-      i->trial = t;
-    i->trials += s.trials.size();
+      *i = {t, s.family, s.resource_max};
   };
   for (const auto& s : plan.looks)
     consider(s);
@@ -211,18 +206,20 @@ json search_outputs(const search_plan& plan, const std::vector<study_summary>& s
     spec.family = c.family;
     spec.params = c.trial->params;
     spec.folds = plan.order.folds;
-    spec.resource_max = std::max(1u, c.trial->resource);
+    // The schedule of the trial itself; the fit then stops where the trial was best.
+    const auto resource = std::max(1u, c.trial->resource);
+    spec.resource_max = std::max(resource, c.resource_max);
     spec.rungs = {spec.resource_max};
     spec.seed = plan.order.seed;
     spec.threads = 1; // finalists are fitted beside each other; more threads each only wait for a busy core (measured: 30x)
     const json job{{"kind", "fit"},     {"table", plan.order.table.string()}, {"folder", plan.order.folder.string()},
-                   {"task", to_json(plan.order.task)}, {"spec", to_json(spec)}, {"resource", spec.resource_max}};
+                   {"task", to_json(plan.order.task)}, {"spec", to_json(spec)}, {"resource", resource}};
     std::uint64_t searched = 0;
     for (const auto& s : studies)
       if (s.family == c.family)
         searched += s.trials.size();
     finalists.push_back({{"family", c.family}, {"trial", c.trial->trial}, {"value", c.trial->value},
-                         {"standard_error", c.trial->standard_error}, {"resource", spec.resource_max},
+                         {"standard_error", c.trial->standard_error}, {"resource", resource},
                          {"params", to_json(c.trial->params)}, {"fold_values", c.trial->fold_values},
                          {"trials", searched}, {"job", job}});
   }

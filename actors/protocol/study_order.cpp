@@ -39,6 +39,25 @@ result<search_space> space_from_json(const json& j) {
   }
 }
 
+search_space space_for(const family_info& family, const search_spec& wishes) {
+  auto space = family.space;
+  const auto asked = wishes.space.find(family.name);
+  if (asked == wishes.space.end())
+    return space;
+  for (const auto& [name, wish] : asked->second) {
+    const auto i = space.find(name);
+    if (i == space.end())
+      continue;
+    auto& r = i->second;
+    r.low = wish.low.value_or(r.low);
+    r.high = wish.high.value_or(r.high);
+    r.log = wish.log.value_or(r.log);
+    if (!wish.choices.empty())
+      r.choices = wish.choices;
+  }
+  return space;
+}
+
 json to_json(const study_order& o) {
   json studies = json::array();
   for (const auto& s : o.studies) {
@@ -48,7 +67,8 @@ json to_json(const study_order& o) {
     studies.push_back({{"study", s.study}, {"family", s.family}, {"space", to_json(s.space)}, {"planned", planned},
                        {"sampler", s.sampler}, {"pruner", s.pruner}, {"resource_max", s.resource_max},
                        {"trials", s.trials}, {"wall_seconds", s.wall_seconds}, {"slot_seconds", s.slot_seconds},
-                       {"patience", s.patience}});
+                       {"patience", s.patience},
+                       {"good_enough", s.good_enough ? json(*s.good_enough) : json(nullptr)}});
   }
   return {{"table", o.table.string()}, {"folder", o.folder.string()}, {"task", to_json(o.task)}, {"folds", o.folds},
           {"seed", o.seed}, {"slots", o.slots}, {"memory_max", o.memory_max},
@@ -82,6 +102,8 @@ result<study_order> order_from_json(const json& j) {
       v.at("wall_seconds").get_to(s.wall_seconds);
       v.at("slot_seconds").get_to(s.slot_seconds);
       v.at("patience").get_to(s.patience);
+      if (const auto& asked = v.at("good_enough"); !asked.is_null())
+        s.good_enough = asked.get<double>();
       o.studies.push_back(std::move(s));
     }
     return o;
@@ -97,7 +119,7 @@ json to_json(const study_summary& s) {
                       {"standard_error", t.standard_error}, {"seconds", t.seconds}, {"resource", t.resource},
                       {"fold_values", t.fold_values}, {"cause", t.cause}});
   return {{"study", s.study}, {"family", s.family}, {"ended", s.ended}, {"reason", s.reason}, {"trials", trials},
-          {"best", s.best}, {"slot_seconds", s.slot_seconds}};
+          {"best", s.best}, {"slot_seconds", s.slot_seconds}, {"resource_max", s.resource_max}};
 }
 
 result<study_summary> summary_from_json(const json& j) {
@@ -109,6 +131,7 @@ result<study_summary> summary_from_json(const json& j) {
     j.at("reason").get_to(s.reason);
     j.at("best").get_to(s.best);
     j.at("slot_seconds").get_to(s.slot_seconds);
+    j.at("resource_max").get_to(s.resource_max);
     for (const auto& v : j.at("trials")) {
       study_trial t;
       v.at("trial").get_to(t.trial);

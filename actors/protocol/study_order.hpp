@@ -1,6 +1,7 @@
 #pragma once
 // What the architect orders from hpo, and what comes back: the JSON inside run_study and study_report.
 
+#include "cluster/goal/goal_spec.hpp"
 #include "models/task_json.hpp"
 
 #include <nlohmann/json_fwd.hpp>
@@ -23,6 +24,7 @@ struct study_request {
   std::uint64_t trials = 1;
   double wall_seconds = 60, slot_seconds = 60;
   std::uint32_t patience = 0;      ///< 0: never
+  std::optional<double> good_enough; ///< end when this value is surely reached; empty: use the whole budget
 };
 
 struct study_order {
@@ -52,9 +54,13 @@ struct study_summary {
   std::vector<study_trial> trials;
   std::string best;                ///< trial; empty: none
   double slot_seconds = 0;
+  std::uint32_t resource_max = 0;  ///< of a whole trial of this study: what schedules were laid out for
 };
 nlohmann::json to_json(const study_summary& s);
 result<study_summary> summary_from_json(const nlohmann::json& j);
+
+/// The family's own space with the ranges that the goal narrows or replaces.
+search_space space_for(const family_info& family, const search_spec& wishes);
 
 nlohmann::json to_json(const search_space& s);
 result<search_space> space_from_json(const nlohmann::json& j);

@@ -169,6 +169,10 @@ const schema_record& search_record() {
        {.key = "pruner", .type = choice, .at = leaf<&search_spec::pruner>(),
         .help = "Whether trials that fall behind are stopped early: halving keeps the better part at each rung.",
         .example = "halving", .values = {"halving", "none"}},
+       {.key = "stop", .type = choice, .at = leaf<&search_spec::stop>(),
+        .help = "When the search ends: budget uses all of it for the best model it can find; threshold ends as soon as a "
+                "trial surely reaches the metric's threshold in cross-validation.",
+        .example = "threshold", .values = {"budget", "threshold"}},
        {.key = "folds", .type = integer, .at = leaf<&search_spec::folds>(),
         .help = "Parts of the cross-validation that judges a trial.", .example = "5", .min = 2, .max = 20, .unit = "folds"},
        {.key = "seed", .type = integer, .at = leaf<&search_spec::seed>(),

@@ -73,6 +73,7 @@ struct search_spec {
   std::vector<std::string> families{"gbt", "mlp"};
   std::string sampler = "tpe";          ///< "tpe" "random"
   std::string pruner = "halving";       ///< "halving" "none"
+  std::string stop = "budget";          ///< "budget" "threshold"
   std::uint32_t folds = 5;
   std::uint64_t seed = 1;
   search_budget budget;

@@ -100,13 +100,10 @@ const std::vector<untested_unit>& untested_units() {
       {"actors/deployer/rollout_step.cpp", whole},
       {"actors/deployer/serving_table.cpp", whole},
       {"actors/evaluator/traffic_replay.cpp", whole},
-      {"actors/hpo/search_order.cpp", whole},
       {"actors/node/control_endpoint.cpp", whole},
-      {"actors/protocol/agent_context.cpp", whole},
       {"actors/protocol/approvals.cpp", whole},
       {"actors/protocol/control_format.cpp", whole},
       {"actors/protocol/serving_record.cpp", whole},
-      {"actors/protocol/study_order.cpp", whole},
       {"actors/trainer/task_format.cpp", whole},
       {"actors/trainer/trial_worker.cpp", whole},
   };
