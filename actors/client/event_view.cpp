@@ -2,6 +2,7 @@
 
 #include "actors/client/terminal.hpp"
 #include "cluster/base/text.hpp"
+#include "models/task.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -30,7 +31,12 @@ std::vector<std::string> event_view::lines(const event& e) {
   const bool colour = options_.colour;
   const auto text = printable(e.text, 2000);
   switch (e.kind) {
-  case event_kind::goal_submitted: out.push_back(painted("goal " + e.goal, ink::bold, colour)); break;
+  case event_kind::goal_submitted:
+    out.push_back(painted("goal " + e.goal, ink::bold, colour));
+    if (const json::json_pointer at{"/spec/metric/name"}; body.contains(at) && body[at].is_string())
+      if (const auto metric = metric_from_name(body[at].get<std::string>()))
+        maximise_ = higher_is_better(*metric);
+    break;
   case event_kind::step_state: {
     const auto state = body.value("state", "");
     if (state == "started") {
@@ -64,7 +70,7 @@ std::vector<std::string> event_view::lines(const event& e) {
       ++trials_ended_;
     if (state == "completed" && body.contains("value") && body["value"].is_number()) {
       const double value = body["value"];
-      const bool better = !has_best_ || (body.value("maximise", true) ? value > best_value_ : value < best_value_);
+      const bool better = !has_best_ || (maximise_ ? value > best_value_ : value < best_value_);
       if (better) {
         has_best_ = true;
         best_value_ = value;

@@ -30,7 +30,7 @@ private:
   std::uint64_t trials_started_ = 0, trials_ended_ = 0;
   std::string best_;
   double best_value_ = 0;
-  bool has_best_ = false;
+  bool has_best_ = false, maximise_ = true;
 };
 
 } // namespace flywheel

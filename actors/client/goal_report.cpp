@@ -3,6 +3,7 @@
 #include "actors/client/output_format.hpp"
 #include "actors/client/terminal.hpp"
 #include "cluster/base/text.hpp"
+#include "models/task.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -206,8 +207,9 @@ std::string render_report(const json& r, bool colour) {
 
 std::string render_plan(const plan_graph& plan, const goal_spec& spec, bool colour) {
   std::ostringstream out;
+  const auto metric = metric_from_name(spec.metric.name);
   out << painted("Plan", ink::bold, colour) << " for " << plan.goal << ": " << spec.metric.name << " of " << spec.target
-      << " >= " << format_number(spec.metric.threshold) << " from " << spec.data.source << "\n\n";
+      << (metric && !higher_is_better(*metric) ? " <= " : " >= ") << format_number(spec.metric.threshold) << " from " << spec.data.source << "\n\n";
   json rows = json::array();
   for (const auto& s : plan.steps)
     rows.push_back({{"step", s.id}, {"agent", s.agent}, {"what", s.title}, {"needs", s.needs},

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include <charconv>
+#include <cmath>
 #include <iostream>
 #include <iterator>
 
@@ -40,7 +41,7 @@ result<json> value_of(const model_input& input, std::string_view text, std::stri
   double number = 0;
   const auto trimmed = trim(text);
   const auto [end, code] = std::from_chars(trimmed.data(), trimmed.data() + trimmed.size(), number);
-  if (code != std::errc{} || end != trimmed.data() + trimmed.size())
+  if (code != std::errc{} || end != trimmed.data() + trimmed.size() || !std::isfinite(number))
     return error{errc::invalid_argument, input.name + " must be a number, not '" + printable(text, 40) + "'",
                  std::move(where)};
   return json(number);

@@ -53,7 +53,7 @@ bool about(const event& e, const why_subject& s) {
     return e.goal == s.goal && (e.subject == s.name || e.text.find(s.name) != std::string::npos ||
                                 e.body.find('"' + s.name + '"') != std::string::npos);
   if (s.kind == "model")
-    return e.goal == s.goal || e.subject.starts_with(s.name);
+    return e.goal == s.goal || e.subject == s.name || e.subject.starts_with(s.name + "/");
   return false;
 }
 
@@ -84,6 +84,16 @@ std::string sentence(std::string text) {
 
 } // namespace
 
+namespace {
+
+/// Empty for a goal whose beginning is lost (a repaired journal).
+std::string name_of_goal(const names& n, const std::string& goal) {
+  const auto i = n.goal_names.find(goal);
+  return i == n.goal_names.end() ? std::string{} : i->second;
+}
+
+} // namespace
+
 std::vector<why_subject> find_subjects(const std::vector<event>& events, const std::string& question) {
   const auto n = collect(events);
   std::vector<why_subject> found;
@@ -95,7 +105,7 @@ std::vector<why_subject> find_subjects(const std::vector<event>& events, const s
         found = {{"goal", id, name}}; // ids sort by time within a name only by luck: the last submitted wins below
   if (!found.empty()) {
     for (const auto& e : events)
-      if (e.kind == event_kind::goal_submitted && n.goal_names.at(e.goal) == question)
+      if (e.kind == event_kind::goal_submitted && name_of_goal(n, e.goal) == question)
         found = {{"goal", e.goal, question}};
     return found;
   }
@@ -110,7 +120,7 @@ std::vector<why_subject> find_subjects(const std::vector<event>& events, const s
     const auto& [goal, steps] = *i;
     const auto step = slash == std::string::npos ? question : question.substr(slash + 1);
     const auto owner = slash == std::string::npos ? std::string{} : question.substr(0, slash);
-    if (steps.contains(step) && (owner.empty() || owner == goal || n.goal_names.at(goal) == owner))
+    if (steps.contains(step) && (owner.empty() || owner == goal || name_of_goal(n, goal) == owner))
       found.push_back({"step", goal, step});
   }
   return found;

@@ -31,38 +31,48 @@ status may_answer(const approval& a, const std::string& user) {
                                    : "ask one of those named in policy.approvals"};
 }
 
-void approval_table::apply(const event& e) {
-  if (e.kind != event_kind::approval_requested && e.kind != event_kind::approval_granted &&
-      e.kind != event_kind::approval_denied && e.kind != event_kind::approval_used)
-    return;
-  auto& a = approvals_[e.subject];
-  a.id = e.subject;
-  const json body = json::parse(e.body, nullptr, false);
-  if (body.is_discarded())
-    return;
+namespace {
+
+/// What one event says of its approval. Throws json::exception if the body is not what such an event has.
+void tell(approval& a, const event& e, const json& body) {
   switch (e.kind) {
   case event_kind::approval_requested:
     a.goal = e.goal;
-    a.action = body.value("action", "");
-    a.digest = body.value("digest", "");
-    a.requester = body.value("requester", "");
-    a.by = body.value("by", std::vector<std::string>{});
-    a.valid_ns = body.value("valid_ns", std::int64_t{0});
+    body.at("action").get_to(a.action);
+    body.at("requester").get_to(a.requester);
+    body.at("by").get_to(a.by);
+    body.at("valid_ns").get_to(a.valid_ns);
+    body.at("digest").get_to(a.digest); // last: without it the approval fits no plan
     break;
   case event_kind::approval_granted:
   case event_kind::approval_denied:
     if (a.phase != approval::state::requested)
       break; // the first answer counts
-    a.phase = e.kind == event_kind::approval_granted ? approval::state::granted : approval::state::denied;
-    a.answered_by = body.value("by", "");
-    a.reason = body.value("reason", "");
+    body.at("by").get_to(a.answered_by);
+    a.reason = body.value("reason", ""); // a person need not give one
     a.answered = e.time;
+    a.phase = e.kind == event_kind::approval_granted ? approval::state::granted : approval::state::denied;
     break;
   case event_kind::approval_used:
     a.phase = approval::state::used;
     a.used_for = e.key;
     break;
   default: break;
+  }
+}
+
+} // namespace
+
+void approval_table::apply(const event& e) {
+  if (e.kind != event_kind::approval_requested && e.kind != event_kind::approval_granted &&
+      e.kind != event_kind::approval_denied && e.kind != event_kind::approval_used)
+    return;
+  auto& a = approvals_[e.subject];
+  a.id = e.subject;
+  try {
+    tell(a, e, json::parse(e.body));
+  } catch (const json::exception&) {
+    // An unreadable body says nothing, so it grants nothing.
   }
 }
 

@@ -1,27 +1,12 @@
 #include "actors/protocol/control_format.hpp"
 
+#include "cluster/worker/message_pack.hpp"
+
 #include <nlohmann/json.hpp>
 
 namespace flywheel::control {
 
 using nlohmann::json;
-
-namespace {
-
-/// Refuses nesting before a recursive reader meets it: counts the bytes that can open a map or an array. An over-count
-/// (such a byte inside a text) only matters far beyond what a request holds.
-bool too_nested(std::string_view bytes) {
-  std::size_t run = 0;
-  for (const char c : bytes) {
-    const auto b = static_cast<unsigned char>(c);
-    run = (b >= 0x80 && b <= 0x9f) || (b >= 0xdc && b <= 0xdf) ? run + 1 : 0;
-    if (run > 64)
-      return true;
-  }
-  return false;
-}
-
-} // namespace
 
 std::string encode(const json& message) {
   json m = message;
@@ -34,8 +19,11 @@ std::string encode(const json& message) {
 result<json> decode(std::string_view bytes) {
   if (bytes.size() > message_bytes_max)
     return error{errc::too_large, "a control message of " + std::to_string(bytes.size()) + " bytes"};
-  if (too_nested(bytes))
-    return error{errc::protocol_violation, "a control message that is nested too deeply"};
+  // The whole message is walked without recursion first: the reader below recurses once per level.
+  message_pack::reader walk{bytes};
+  FLYWHEEL_TRY([[maybe_unused]] const auto whole, walk.any());
+  if (!walk.at_end())
+    return error{errc::protocol_violation, "bytes behind a control message's end"};
   json m = json::from_msgpack(bytes.begin(), bytes.end(), true, false);
   if (!m.is_object())
     return error{errc::protocol_violation, "a control message that is not a MessagePack map"};

@@ -19,7 +19,7 @@ inline constexpr int version = 1;
 inline constexpr std::size_t message_bytes_max = 4u << 20;
 
 std::string encode(const nlohmann::json& message);
-/// protocol_violation or too_large; a map with the right version otherwise.
+/// A map of the right version. protocol_violation, too_large (bytes, or nested too deeply) or incompatible_version.
 result<nlohmann::json> decode(std::string_view bytes);
 nlohmann::json failure(const error& e);
 /// The error in a reply, or success.
