@@ -6,6 +6,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+
 namespace flywheel {
 
 using nlohmann::json;
@@ -36,11 +38,13 @@ std::vector<std::string> event_view::lines(const event& e) {
     if (const json::json_pointer at{"/spec/metric/name"}; body.contains(at) && body[at].is_string())
       if (const auto metric = metric_from_name(body[at].get<std::string>()))
         maximise_ = higher_is_better(*metric);
+    if (const json::json_pointer at{"/spec/search/budget/trials"}; body.contains(at) && body[at].is_number_unsigned())
+      trials_total_ = body[at];
     break;
   case event_kind::step_state: {
     const auto state = body.value("state", "");
     if (state == "started") {
-      running_[e.step] = {e.time, text};
+      running_[e.step] = {e.time};
       out.push_back(painted("> " + e.step, ink::bold, colour) + "  " + text);
     } else {
       std::string took;
@@ -64,8 +68,12 @@ std::vector<std::string> event_view::lines(const event& e) {
     break;
   case event_kind::trial_state: {
     const auto state = body.value("state", "");
-    if (state == "created")
-      ++trials_started_;
+    if (state == "created") {
+      if (first_trial_.ns == 0)
+        first_trial_ = e.time;
+      if (const auto i = running_.find(e.step); i != running_.end())
+        i->second.has_trials = true;
+    }
     if (state == "completed" || state == "pruned" || state == "failed")
       ++trials_ended_;
     if (state == "completed" && body.contains("value") && body["value"].is_number()) {
@@ -116,14 +124,21 @@ std::vector<std::string> event_view::lines(const event& e) {
   return out;
 }
 
-std::string event_view::now() const {
-  std::string out;
-  for (const auto& [step, r] : running_)
-    out += (out.empty() ? "" : " + ") + step;
-  if (trials_started_ > 0 && !running_.empty())
-    out += "  trials " + std::to_string(trials_ended_) + "/" + std::to_string(trials_started_) +
-           (best_.empty() ? "" : "  best " + best_);
-  return out;
+progress_view event_view::progress(wall_time now) const {
+  progress_view v;
+  bool trials = false;
+  for (const auto& [step, r] : running_) {
+    v.what += (v.what.empty() ? "" : " + ") + step;
+    trials = trials || r.has_trials;
+  }
+  if (!trials)
+    return v;
+  if (!best_.empty())
+    v.what += ", best " + best_;
+  v.done = trials_ended_;
+  v.total = std::max(trials_total_, trials_ended_);
+  v.elapsed = now - first_trial_;
+  return v;
 }
 
 } // namespace flywheel

@@ -10,7 +10,7 @@ namespace flywheel {
 
 goal_follower::goal_follower(std::filesystem::path state, std::string goal, std::uint64_t printed_seq, options o)
     : state_(std::move(state)), goal_(std::move(goal)), options_(o), view_({o.colour, o.verbose}),
-      printed_(printed_seq), terminal_(::isatty(STDERR_FILENO) == 1) {
+      printed_(printed_seq), line_(std::cerr, terminal_of(STDERR_FILENO, !o.colour)) {
   run_.id = goal_;
 }
 
@@ -29,7 +29,8 @@ result<std::uint64_t> goal_follower::catch_up() {
       (void)view_.lines(e); // the view remembers what is running
     return true;
   }));
-  draw_progress();
+  if (!options_.quiet && !run_.over())
+    line_.show(view_.progress(system_clock().wall()), system_clock().mono());
   return reader.last_seq();
 }
 
@@ -45,19 +46,6 @@ void goal_follower::print(const event& e) {
   std::cerr.flush();
 }
 
-void goal_follower::draw_progress() {
-  if (options_.quiet || !terminal_ || run_.over())
-    return;
-  const auto text = view_.now();
-  const auto width = terminal_of(STDERR_FILENO, false).columns;
-  std::cerr << "\r\x1b[K" << painted(cut_to_width(text, width - 1), ink::dim, options_.colour) << std::flush;
-  line_drawn_ = !text.empty();
-}
-
-void goal_follower::finish_line() {
-  if (line_drawn_)
-    std::cerr << "\r\x1b[K" << std::flush;
-  line_drawn_ = false;
-}
+void goal_follower::finish_line() { line_.clear(); }
 
 } // namespace flywheel

@@ -29,7 +29,6 @@ public:
 
 private:
   void print(const event& e);
-  void draw_progress();
 
   std::filesystem::path state_;
   std::string goal_;
@@ -38,8 +37,7 @@ private:
   goal_run run_;
   std::vector<event> events_;
   std::uint64_t seen_ = 0, printed_ = 0;
-  bool terminal_ = false;
-  bool line_drawn_ = false;
+  progress_line line_;
 };
 
 } // namespace flywheel

@@ -55,25 +55,38 @@ TEST_F(event_view_test, single_trials_are_only_for_who_asks_but_a_failed_one_is_
   EXPECT_THAT(all.lines(h.trial("g-1", "gbt-0003", "completed", 0.9)), ElementsAre(HasSubstr("gbt-0003")));
 }
 
-TEST_F(event_view_test, the_progress_line_knows_which_trial_is_best) {
-  EXPECT_EQ(view.now(), "");
-  shown(h.submitted("g-1", "churn"));
+TEST_F(event_view_test, the_progress_counts_trials_against_the_budget_and_names_the_best) {
+  EXPECT_EQ(view.progress(goal_history::start).what, "");
+  auto& goal = h.submitted("g-1", "churn");
+  auto body = nlohmann::json::parse(goal.body);
+  body["spec"]["search"]["budget"]["trials"] = 40;
+  goal.body = body.dump();
+  shown(goal);
   shown(h.step("g-1", "search", "started"));
+  EXPECT_EQ(view.progress(goal_history::start).total, 0u) << "no trial yet, nothing to count";
   for (const auto& [trial, value] : {std::pair{"gbt-0001", 0.9}, {"gbt-0002", 0.95}, {"gbt-0003", 0.8}}) {
     shown(h.trial("g-1", trial, "created"));
     shown(h.trial("g-1", trial, "completed", value));
   }
-  EXPECT_EQ(view.now(), "search  trials 3/3  best gbt-0002 0.95");
+  shown(h.step("g-1", "watch", "started"));
+  const auto v = view.progress(goal_history::start + std::chrono::seconds{32});
+  EXPECT_EQ(v.what, "search + watch, best gbt-0002 0.95");
+  EXPECT_EQ(v.done, 3u);
+  EXPECT_EQ(v.total, 40u);
+  EXPECT_EQ(v.elapsed, std::chrono::seconds{30});
   shown(h.step("g-1", "search", "done"));
-  EXPECT_EQ(view.now(), "");
+  EXPECT_EQ(view.progress(goal_history::start).what, "watch");
+  EXPECT_EQ(view.progress(goal_history::start).total, 0u) << "the bar goes with the step that had trials";
 }
 
 TEST_F(event_view_test, of_an_error_the_smallest_is_best) {
   shown(h.submitted("g-1", "prices", "rmse"));
   shown(h.step("g-1", "search", "started"));
-  for (const auto& [trial, value] : {std::pair{"gbt-0001", 9.0}, {"gbt-0002", 7.0}, {"gbt-0003", 8.0}})
-    shown(h.trial("g-1", trial, "completed", value)), shown(h.trial("g-1", trial, "created"));
-  EXPECT_THAT(view.now(), HasSubstr("best gbt-0002 7"));
+  for (const auto& [trial, value] : {std::pair{"gbt-0001", 9.0}, {"gbt-0002", 7.0}, {"gbt-0003", 8.0}}) {
+    shown(h.trial("g-1", trial, "created"));
+    shown(h.trial("g-1", trial, "completed", value));
+  }
+  EXPECT_THAT(view.progress(goal_history::start).what, HasSubstr("best gbt-0002 7"));
 }
 
 TEST_F(event_view_test, a_terminal_is_never_sent_what_data_holds) {
