@@ -1,6 +1,6 @@
 #include "actors/learner/learner_actor.hpp"
 
-#include "actors/learner/learner_policy.hpp"
+#include "actors/learner/incident_fold.hpp"
 #include "actors/protocol/agent_directory.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/goal/goal_parser.hpp"
@@ -19,35 +19,11 @@ struct learner_state {
 };
 using self_pointer = learner_agent::stateful_pointer<learner_state>;
 
-std::string model_name(const std::string& version) { return version.substr(0, version.find('/')); }
-
-/// The retrain goals of a model so far: what this agent opened, and how each ended.
-result<std::vector<retrain_record>> history_of(const scribe& log, const std::string& model) {
+/// What the journal says that the learner must know.
+result<std::vector<event>> history(const scribe& log) {
   journal_filter filter;
-  filter.kinds = {event_kind::effect_done, event_kind::goal_state};
-  FLYWHEEL_TRY(const auto events, log.read(filter));
-  std::vector<retrain_record> out;
-  for (const auto& e : events) {
-    const auto body = json::parse(e.body, nullptr, false);
-    if (!body.is_object())
-      continue;
-    if (e.kind == event_kind::effect_done) {
-      if (e.key.starts_with("retrain/") && body.value("model", "") == model)
-        out.push_back({body.value("goal", ""), body.value("incident", ""), e.time, {}, retrain_record::state::running});
-      continue;
-    }
-    for (auto& r : out)
-      if (r.goal == e.goal) {
-        const auto state = body.value("state", "");
-        r.phase = state == "done"        ? retrain_record::state::succeeded
-                  : state == "failed"    ? retrain_record::state::failed
-                  : state == "cancelled" ? retrain_record::state::cancelled
-                                         : retrain_record::state::running;
-        if (r.phase != retrain_record::state::running)
-          r.ended = e.time;
-      }
-  }
-  return out;
+  filter.kinds = incident_event_kinds();
+  return log.read(filter);
 }
 
 drift_incident incident_of(const incident_found& m, wall_time now) {
@@ -81,7 +57,24 @@ result<std::string> bounded_spec(const std::string& spec_json, const std::map<st
   return to_json(parsed.spec).dump();
 }
 
-void open_goal(self_pointer self, const incident_found& m, const learner_verdict& v) {
+/// Submits a goal and waits for the conductor's word. The conductor never waits for the learner.
+status submit(self_pointer self, const submit_goal& m) {
+  const auto conductor = self->state.context->agents->now().conductor;
+  if (!conductor)
+    return {errc::interrupted, "the node is stopping"};
+  error problem{errc::ok, {}};
+  caf::scoped_actor me{self->home_system()};
+  cafx::request(me.ptr(), conductor, std::chrono::seconds{60}, m)
+      .receive([&](goal_ack& ack) { problem = ack.problem ? ack.problem.to_error() : problem; },
+               [&](caf::error& e) {
+                 problem = error{errc::interrupted, "the conductor did not answer: " + cafx::render(e)};
+               });
+  if (problem.code != errc::ok)
+    return problem;
+  return success();
+}
+
+void open_goal(self_pointer self, const incident_found& m, const std::string& user, const learner_verdict& v) {
   auto& st = self->state;
   const auto& log = *st.log;
   const auto spec = bounded_spec(m.spec_json, v.overrides);
@@ -90,37 +83,27 @@ void open_goal(self_pointer self, const incident_found& m, const learner_verdict
     return;
   }
   // One incident, one goal: the id is made of the incident, so that a repetition finds the same goal (I2, I3).
-  const auto id = model_name(m.model).substr(0, 30) + "-retrain-" + digest_of(m.goal + "/" + m.incident).hex().substr(0, 10);
-  const auto done = perform_effect(log, m.goal, "watch", "retrain/" + m.goal + "/" + m.incident,
-                                   "open retrain goal " + id + " for " + m.model, {{"goal", id}},
-                                   [&]() -> result<json> {
-                                     return json{{"goal", id}, {"incident", m.incident}, {"model", model_name(m.model)}};
-                                   });
-  if (!done)
-    return;
-  cafx::request(self, st.context->agents->now().conductor, std::chrono::seconds{60},
-                submit_goal{id, m.user.empty() ? "flywheel" : m.user, *spec, false, "retrain"})
-      .then(
-          [self, m](const goal_ack& ack) {
-            if (ack.problem)
-              (void)self->state.log->write(self->state.log->draft(event_kind::note, m.goal, "watch", m.incident,
-                                                                  "the retrain goal was refused: " +
-                                                                      ack.problem.to_error().to_string(),
-                                                                  json::object()));
-          },
-          [](const caf::error&) {}); // the conductor is being restarted; the monitor's next confirmed window asks again
+  const auto id = model_of_version(m.model).substr(0, 30) + "-retrain-" + digest_of(m.goal + "/" + m.incident).hex().substr(0, 10);
+  const auto opened = perform_effect(log, m.goal, "watch", retrain_key(m), "open retrain goal " + id + " for " + m.model,
+                                     {{"goal", id}}, [&]() -> result<json> {
+                                       FLYWHEEL_CHECK(submit(self, {id, user, *spec, false, "retrain"}));
+                                       return json{{"goal", id}, {"incident", m.incident}, {"model", model_of_version(m.model)}};
+                                     });
+  if (!opened) // it stays open: tried again at the next start, or when the monitor confirms again
+    (void)log.write(log.draft(event_kind::note, m.goal, "watch", m.incident,
+                              "the retrain goal was not opened: " + opened.error().to_string(), json::object()));
 }
 
 void decide(self_pointer self, const incident_found& m) {
   auto& st = self->state;
   const auto& log = *st.log;
   const auto spec = goal_from_json(json::parse(m.spec_json, nullptr, false));
-  const auto history = history_of(log, model_name(m.model));
-  if (!spec || !history)
+  const auto events = history(log);
+  if (!spec || !events)
     return;
   const auto now = st.context->time->wall();
   const auto incident = incident_of(m, now);
-  const auto v = decide_retrain(incident, *history, spec->policy.retrain, spec->search.budget, now);
+  const auto v = decide_retrain(incident, retrains_of(*events, model_of_version(m.model)), spec->policy.retrain, spec->search.budget, now);
   const auto choice = v.action == learner_action::retrain  ? "open a retrain goal for " + m.model
                       : v.action == learner_action::wait   ? "wait before retraining " + m.model
                                                            : "ask a person about " + m.model;
@@ -131,7 +114,7 @@ void decide(self_pointer self, const incident_found& m) {
   if (!written)
     return;
   if (v.action == learner_action::retrain)
-    open_goal(self, m, v);
+    open_goal(self, m, submitter_of(*events, m.goal), v);
   else if (v.action == learner_action::wait && v.after.count() > 0)
     cafx::delayed_send(self, self, v.after, m);
 }
@@ -139,6 +122,10 @@ void decide(self_pointer self, const incident_found& m) {
 learner_agent::behavior_type learner(self_pointer self, const agent_context* context) {
   self->state.context = context;
   self->state.log.emplace(*context, "learner");
+  // What was confirmed before this agent, or its predecessor, could answer.
+  if (const auto events = history(*self->state.log))
+    for (const auto& m : open_incidents(*events))
+      cafx::send(self, self, m);
   return {
       [=](const incident_found& m) { decide(self, m); },
   };

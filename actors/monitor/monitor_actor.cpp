@@ -56,13 +56,18 @@ drift_options options_of(const watch_spec& w) {
 void note(self_pointer self, const watched& w, const drift_verdict& v) {
   auto& st = self->state;
   const auto& goal = w.order.goal;
-  const json evidence = to_json(v);
+  json evidence = to_json(v);
   std::vector<event_draft> drafts;
   drafts.push_back(st.log->draft(event_kind::observation, goal, "watch", w.order.model,
                                  w.order.model + ": window " + std::to_string(v.window) + " is " +
                                      std::string{name_of(v.level)} + ": " + v.reason,
                                  evidence));
-  if (v.newly_confirmed) {
+  // Named by its time: windows are counted anew when the monitor starts again, and an old name would count as answered.
+  const auto incident = "drift-" + w.order.model.substr(w.order.model.find('/') + 1) + "-" +
+                        std::to_string(st.context->time->wall().ns / 1'000'000'000);
+  if (v.newly_confirmed) { // with what the learner needs to find it here if it is not told
+    evidence["incident"] = incident;
+    evidence["model"] = w.order.model;
     drafts.push_back(st.log->decision(goal, "watch", "confirm a shift of the traffic of " + w.order.model, v.reason,
                                       evidence, json::array()));
   }
@@ -71,13 +76,14 @@ void note(self_pointer self, const watched& w, const drift_verdict& v) {
   if (v.newly_confirmed) {
     incident_found m;
     m.goal = goal;
-    m.incident = "drift-" + w.order.model.substr(w.order.model.find('/') + 1) + "-w" + std::to_string(v.window);
+    m.incident = incident;
     m.model = w.order.model;
     m.reason = v.reason;
     m.evidence_json = evidence.dump();
     m.spec_json = w.order.spec_json;
     m.user = w.user;
-    cafx::send(self, st.context->agents->now().learner, m);
+    if (const auto learner = st.context->agents->now().learner) // one that starts later finds it in the journal
+      cafx::send(self, learner, m);
   }
 }
 

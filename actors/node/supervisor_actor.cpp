@@ -97,7 +97,8 @@ void start_agent(self_pointer self, const role& r) {
 std::vector<role> roles_of(caf::actor_system& system, const agent_context& context, const trainer_options& trainer) {
   using parts = agent_directory::parts;
   auto* d = context.agents;
-  // The evaluator first: others need its public key. The conductor last: it sends work at once.
+  // The conductor behind those it sends work to at once; the learner behind the conductor, to whom it submits what it
+  // finds unanswered in the journal.
   return {
       make_role<evaluator_agent>("evaluator", d, &parts::evaluator, [&] { return spawn_evaluator(system, context); }),
       make_role<data_steward_agent>("data_steward", d, &parts::data_steward,
@@ -106,10 +107,10 @@ std::vector<role> roles_of(caf::actor_system& system, const agent_context& conte
                                [&, trainer] { return spawn_trainer(system, context, trainer); }),
       make_role<hpo_agent>("hpo", d, &parts::hpo, [&] { return spawn_hpo(system, context); }),
       make_role<architect_agent>("architect", d, &parts::architect, [&] { return spawn_architect(system, context); }),
-      make_role<learner_agent>("learner", d, &parts::learner, [&] { return spawn_learner(system, context); }),
       make_role<monitor_agent>("monitor", d, &parts::monitor, [&] { return spawn_monitor(system, context); }),
       make_role<deployer_agent>("deployer", d, &parts::deployer, [&] { return spawn_deployer(system, context); }),
       make_role<conductor_agent>("conductor", d, &parts::conductor, [&] { return spawn_conductor(system, context); }),
+      make_role<learner_agent>("learner", d, &parts::learner, [&] { return spawn_learner(system, context); }),
   };
 }
 
