@@ -12,6 +12,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <sys/mount.h>
+
 #include <algorithm>
 #include <csignal>
 #include <fstream>
@@ -187,4 +189,56 @@ TEST(recovery, a_damaged_model_is_never_served) {
   const auto end = run(w, {"predict", "small", "total_day_minutes=1"});
   EXPECT_EQ(end.exit_code, 1) << end.out;
   EXPECT_THAT(end.err, HasSubstr("checksum"));
+}
+
+namespace {
+
+/// A small disk of its own for the state directory; not there if this user may not mount one.
+class small_disk {
+public:
+  small_disk(std::filesystem::path at, const char* size) : at_(std::move(at)) {
+    std::filesystem::create_directories(at_);
+    mounted_ = ::mount("tmpfs", at_.c_str(), "tmpfs", 0, (std::string{"size="} + size).c_str()) == 0;
+  }
+  ~small_disk() {
+    if (mounted_)
+      (void)::umount2(at_.c_str(), MNT_DETACH);
+  }
+  small_disk(const small_disk&) = delete;
+  small_disk& operator=(const small_disk&) = delete;
+  bool mounted() const noexcept { return mounted_; }
+  /// Writes zeros until only `left` bytes are free.
+  void fill(std::uintmax_t left) const {
+    std::ofstream out{at_ / "filler", std::ios::binary};
+    const std::string block(4096, '\0');
+    while (out && std::filesystem::space(at_).available > left)
+      out.write(block.data(), static_cast<std::streamsize>(block.size())).flush();
+  }
+  void clear() const { std::filesystem::remove(at_ / "filler"); }
+
+private:
+  std::filesystem::path at_;
+  bool mounted_ = false;
+};
+
+} // namespace
+
+// Where the disk fills up decides who meets it: the steward's snapshot, the journal, a checkpoint.
+TEST(recovery, a_full_disk_is_waited_out_and_nothing_is_lost) {
+  for (const std::uintmax_t left : {200u << 10, 700u << 10, 1500u << 10}) {
+    workshop w;
+    w.small_goal();
+    small_disk disk{w.root / "disk", "64m"};
+    if (!disk.mounted())
+      GTEST_SKIP() << "SKIPPED: recovery.a_full_disk: this user may not mount a small disk (needs root)";
+    w.state = w.root / "disk" / "state";
+    disk.fill(left);
+    program p{w, {"run", w.goal.string(), "--approve"}};
+    ASSERT_TRUE(eventually([&] { return p.err().find("disk is full") != std::string::npos; })) << p.err();
+    EXPECT_TRUE(p.running()) << "it waits for room";
+    disk.clear();
+    const auto end = p.wait();
+    EXPECT_EQ(end.exit_code, 0) << end.err;
+    expect_one_goal_done_once(w);
+  }
 }
