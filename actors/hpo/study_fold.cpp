@@ -95,6 +95,7 @@ status study_table::fold_running(const std::string& trial, const study_format::r
   if (t->how != trial_outcome::running || b.attempt <= t->attempt)
     return success();
   t->attempt = b.attempt;
+  ++t->fruitless;
   live_[t->number] = at;
   time_max_[t->number] = b.time_max;
   lost_.erase(t->number);
@@ -110,6 +111,7 @@ status study_table::fold_report(const std::string& trial, const study_format::re
   if (t->how != trial_outcome::running || known)
     return success();
   t->reports.push_back({b.at, b.go_on, b.reason});
+  t->fruitless = 0;
   return success();
 }
 

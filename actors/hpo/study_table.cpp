@@ -273,8 +273,8 @@ study_action study_table::start_new(wall_time now) const {
 }
 
 study_action study_table::start_again(const trial_record& t, wall_time now) const {
-  if (t.attempt >= config_.attempts_max)
-    return close_lost(t, "its worker was lost in each of " + plural(t.attempt, "attempt"));
+  if (t.fruitless >= config_.attempts_max)
+    return close_lost(t, "its worker was lost in each of " + plural(t.fruitless, "attempt") + " in a row");
   // The lost attempt is charged what it is known to have used, and the new one reserves anew.
   study_action a;
   const auto reserved = ledger_.open(key_of(t, t.attempt));
@@ -292,7 +292,7 @@ study_action study_table::start_again(const trial_record& t, wall_time now) cons
   pay.key = key_of(t, t.attempt);
   a.drafts.push_back(std::move(pay));
   a.reason = t.id + " starts again from its checkpoint: its worker was lost (attempt " + std::to_string(t.attempt + 1) +
-             " of " + std::to_string(config_.attempts_max) + ")";
+             ")";
   put_start(a, t, t.attempt + 1, *amount, now);
   return a;
 }

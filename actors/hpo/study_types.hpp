@@ -56,7 +56,9 @@ struct study_config {
   budget_limits budget;
   nanoseconds trial_time_max = std::chrono::minutes{5}; ///< more is a failed trial
   nanoseconds kill_grace = std::chrono::seconds{2};     ///< between a time limit and the worker's death; reserved, too
-  std::uint32_t attempts_max = 3;   ///< starts of one trial, counting those after a crash of the node
+  /// Starts of one trial in a row that reached no rung, counting those after a crash of the node: a trial that takes its
+  /// node down must end, and one that was merely there when the node was killed must not.
+  std::uint32_t attempts_max = 8;
   stop_rules stop;
 };
 
@@ -70,6 +72,7 @@ struct trial_record {
   std::string source, reason;
   trial_outcome how = trial_outcome::running;
   std::uint32_t attempt = 0;          ///< 0: created, never started
+  std::uint32_t fruitless = 0;        ///< attempts since the last rung that was reached
   bool stopping = false;              ///< the study has decided to end it
   struct rung_report {
     trial_report at;

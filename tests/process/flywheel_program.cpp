@@ -35,6 +35,10 @@ workshop::workshop() {
 }
 
 workshop::~workshop() {
+  if (::testing::Test::HasFailure() && std::getenv("FLYWHEEL_TEST_KEEP") != nullptr) {
+    std::fprintf(stderr, "kept for you: %s\n", root.c_str());
+    return;
+  }
   std::error_code ignored;
   std::filesystem::remove_all(root, ignored);
 }

@@ -11,7 +11,8 @@
 
 namespace flywheel::testing {
 
-/// A temporary folder with a state directory, data and a goal; removed with everything that still runs in it.
+/// A temporary folder with a state directory, data and a goal; removed with everything that still runs in it. With
+/// FLYWHEEL_TEST_KEEP set, that of a failed test stays.
 class workshop {
 public:
   workshop();

@@ -379,9 +379,28 @@ TEST(study_table, ends_when_a_finite_space_is_exhausted) {
   EXPECT_EQ(d.table.counts().created, 6u);
 }
 
+TEST(study_table, a_trial_that_comes_further_each_time_is_not_given_up_however_often_its_node_is_killed) {
+  auto c = small_study();
+  c.attempts_max = 2;
+  c.resource_max = 9;
+  c.rungs = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+  study_table t{c};
+  for (std::uint32_t attempt = 1; attempt <= 8; ++attempt) {
+    const wall_time now{attempt * 1'000'000'000};
+    t.begin_session(now);
+    const auto a = t.next(now);
+    ASSERT_EQ(a.what, kind::start) << "attempt " << attempt;
+    ASSERT_EQ(a.spec.trial, "gbt-0001");
+    ASSERT_TRUE(t.apply_all(a.drafts, now).ok());
+    const auto v = t.on_report(a.spec.trial, attempt, {attempt - 1, attempt, 0.5, 0.1}, now);
+    ASSERT_TRUE(t.apply_all(v.drafts, now).ok());
+  }
+  EXPECT_EQ(t.find("gbt-0001")->how, trial_outcome::running);
+}
+
 TEST(study_table, a_trial_that_takes_its_node_down_each_time_is_given_up) {
   auto c = small_study();
-  std::vector<event_draft> all;
+  c.attempts_max = 3;
   study_table t{c};
   for (std::uint32_t attempt = 1; attempt <= 3; ++attempt) {
     t.begin_session({attempt * 1'000'000'000});

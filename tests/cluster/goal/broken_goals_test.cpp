@@ -136,8 +136,15 @@ TEST_P(hostile_goal, is_refused_quickly_in_little_memory) {
   const auto start = std::clock();
   const goal_parse parsed = parse_goal(text, folder);
   const std::string shown = parsed.render("x.yaml", text, false);
-  EXPECT_LT(seconds_since(start), 1);
-  EXPECT_LT(peak_kib() - before, 100 * 1024);
+#if defined(__SANITIZE_ADDRESS__) // which pads every allocation and keeps what was freed
+  constexpr long kib_max = 300 * 1024;
+  constexpr double seconds_max = 5;
+#else
+  constexpr long kib_max = 100 * 1024;
+  constexpr double seconds_max = 1;
+#endif
+  EXPECT_LT(seconds_since(start), seconds_max);
+  EXPECT_LT(peak_kib() - before, kib_max);
   EXPECT_FALSE(parsed.ok());
   ASSERT_FALSE(parsed.problems.empty());
   EXPECT_GE(parsed.problems.front().line, 1U);
