@@ -35,6 +35,13 @@ bool transformer_shape::consistent() const noexcept {
          heads % kv_heads == 0 && (position == positions::learnt || head_width() % 2 == 0);
 }
 
+std::uint64_t transformer_shape::parameter_count() const noexcept {
+  const std::uint64_t w = width, a_norm = norm == normalisation::layer ? 2 * w : w;
+  const std::uint64_t table = vocabulary * w, biases_of_layer = biases ? qkv_width() + w + up_width() + w : 0;
+  const std::uint64_t layer = 2 * a_norm + w * qkv_width() + w * w + w * up_width() + hidden * w + biases_of_layer;
+  return (tied ? 1 : 2) * table + (position == positions::learnt ? context * w : 0) + layers * layer + a_norm;
+}
+
 transformer_shape transformer_shape::gpt2(std::uint32_t vocabulary, std::uint32_t context, std::uint32_t layers,
                                           std::uint32_t width, std::uint32_t heads) {
   transformer_shape s;
@@ -83,6 +90,7 @@ template <class T> void transformer<T>::lay_out() {
   add_block("norm.shift", shift, s.width, false);
   if (!s.tied)
     add_block("head.table", s.vocabulary, s.width, true);
+  FLYWHEEL_ASSERT(blocks_.back().offset + blocks_.back().size() == shape_.parameter_count(), "the two ways of counting parameters");
   parameters_ = host_array<T>(blocks_.back().offset + blocks_.back().size());
 }
 

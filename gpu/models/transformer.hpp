@@ -42,6 +42,8 @@ struct transformer_shape {
   std::uint32_t up_width() const noexcept { return branch == feed_forward::swiglu ? 2 * hidden : hidden; }
   /// Whether the numbers fit together: nothing 0, heads divide width, kv_heads divide heads, rotary heads of even width.
   bool consistent() const noexcept;
+  /// How long the parameter array is, without making it.
+  std::uint64_t parameter_count() const noexcept;
 
   /// GPT-2 with `layers`, `width` and `heads`; 12, 768, 12 is the one of 124 million parameters.
   static transformer_shape gpt2(std::uint32_t vocabulary, std::uint32_t context, std::uint32_t layers, std::uint32_t width,
