@@ -10,6 +10,7 @@
 #include "gpu/kernels/loss.hpp"
 #include "gpu/models/tabular_network.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstring>

@@ -2,8 +2,8 @@
 
 #include "cluster/base/random.hpp"
 
+#include <cstdlib>
 #include <gtest/gtest.h>
-#include <set>
 #include <vector>
 
 using namespace flywheel;
