@@ -14,7 +14,7 @@ if(NOT FLYWHEEL_CUDA STREQUAL OFF AND NOT FLYWHEEL_SANITIZE) # nvcc knows no san
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)
     enable_language(CUDA)
-    set(CMAKE_CUDA_STANDARD 20)
+    set(CMAKE_CUDA_STANDARD_DEFAULT "") # CMake 3.25 does not know how nvcc 13 is told its dialect; the target says it
     find_package(CUDAToolkit)
     if(CUDAToolkit_FOUND AND TARGET CUDA::cublasLt)
       set(FLYWHEEL_CUDA_FOUND ON)
