@@ -18,9 +18,6 @@ namespace flywheel::gpu {
 
 namespace {
 
-// Logits are made for as many rows at a time as this holds (64 MiB of floats): a vocabulary times a long batch would be
-// the largest array of all.
-constexpr std::size_t logits_at_a_time = std::size_t{1} << 24;
 constexpr std::size_t rows_a_part = 16, columns_a_part = 64;
 
 template <class T> matrix_view<const T> read(matrix_view<T> x) { return x; }
@@ -138,7 +135,7 @@ template <class T> void transformer<T>::reserve(transformer_workspace<T>& work, 
   if (work.sequences == sequences && work.time == time && work.layers.size() == shape_.layers)
     return;
   const auto& s = shape_;
-  const std::size_t rows = sequences * time, chunk = std::clamp<std::size_t>(logits_at_a_time / s.vocabulary, 1, rows);
+  const std::size_t rows = sequences * time, chunk = std::clamp<std::size_t>(work.logits_at_a_time / s.vocabulary, 1, rows);
   // Laid out twice: once to count, once to hand out.
   for (const bool counting : {true, false}) {
     std::size_t used = 0;

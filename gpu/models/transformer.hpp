@@ -60,6 +60,10 @@ struct token_batch {
 /// What forward leaves for backward, and the room both need. Allocated for one shape of batch and kept until another comes.
 template <class T> class transformer_workspace {
 public:
+  /// Logits are made for as many rows at a time as `logits_at_a_time` numbers hold (64 MiB of floats), at least one: a
+  /// vocabulary times a long batch would be the largest array of all.
+  explicit transformer_workspace(std::size_t logits_at_a_time_ = std::size_t{1} << 24) : logits_at_a_time(logits_at_a_time_) {}
+
   std::size_t bytes() const noexcept { return storage.size() * sizeof(T); }
 
 private:
@@ -68,6 +72,7 @@ private:
     matrix_view<T> input, normed1, qkv, attended, log_sum, middle, normed2, up, activated;
     std::span<T> mean1, inverse1, mean2, inverse2;
   };
+  std::size_t logits_at_a_time;
   host_array<T> storage;
   std::size_t sequences = 0, time = 0;
   std::vector<layer> layers;

@@ -87,6 +87,21 @@ TEST(transformer, gradients_of_batches_accumulate_to_that_of_their_union) {
     ASSERT_NEAR(sum[i], expected[i], 1e-12) << i;
 }
 
+TEST(transformer, logits_in_chunks_give_the_gradient_of_the_whole) {
+  for (const auto& shape : {llama(), gpt2()}) {
+    transformer<double> network{shape, 1};
+    shake(network);
+    const tokens data{2, 7, shape.vocabulary};
+    transformer_workspace<double> whole, chunks{3 * shape.vocabulary + 1}; // 14 rows as 3, 3, 3, 3 and 2
+    std::vector<double> expected(network.parameters().size()), gradient(expected.size(), 1e9);
+    const double loss = network.backward(data.batch(), whole, expected);
+    EXPECT_NEAR(network.backward(data.batch(), chunks, gradient), loss, 1e-12);
+    EXPECT_LT(chunks.bytes(), whole.bytes());
+    for (std::size_t i = 0; i < gradient.size(); ++i)
+      ASSERT_NEAR(gradient[i], expected[i], 1e-12) << i;
+  }
+}
+
 TEST(transformer, no_answer_looks_ahead) {
   for (const auto& shape : {llama(), gpt2()}) {
     transformer<double> network{shape, 2};
