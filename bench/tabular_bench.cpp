@@ -1,5 +1,5 @@
 // bench_tabular weights FILE            the initial parameters, raw floats
-// bench_tabular serve FILE              from those: each line "N" on standard input trains N steps and answers with
+// bench_tabular serve FILE THREADS      from those: each line "N" on standard input trains N steps and answers with
 //                                       "SECONDS LOSS" (of the last step)
 // The network of models/mlp: 20 numbers in 16 segments each, two residual blocks of 128, batches of 256 rows, AdamW. The
 // data of step s are made by a formula that bench/tabular_peer.py repeats.
@@ -9,10 +9,12 @@
 #include "gpu/kernels/adamw.hpp"
 #include "gpu/kernels/loss.hpp"
 #include "gpu/models/tabular_network.hpp"
+#include "gpu/parallel.hpp"
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iostream>
@@ -54,7 +56,8 @@ data batch_of(std::size_t b) {
   return d;
 }
 
-int serve(const char* file) {
+int serve(const char* file, unsigned thread_count) {
+  set_threads(thread_count);
   const without_denormals quick;
   tabular_network<float> network{shape(), 1};
   const auto weights = network.parameters();
@@ -89,13 +92,13 @@ int serve(const char* file) {
 } // namespace
 
 int main(int argc, char** argv) {
-  if (argc == 3 && std::strcmp(argv[1], "serve") == 0)
-    return serve(argv[2]);
+  if (argc == 4 && std::strcmp(argv[1], "serve") == 0)
+    return serve(argv[2], static_cast<unsigned>(std::atoi(argv[3])));
   if (argc == 3 && std::strcmp(argv[1], "weights") == 0) {
     const tabular_network<float> network{shape(), 1};
     std::ofstream to{argv[2], std::ios::binary};
     to.write(reinterpret_cast<const char*>(network.parameters().data()), static_cast<std::streamsize>(network.parameters().size_bytes()));
     return to.flush() ? 0 : 1;
   }
-  return std::fprintf(stderr, "usage: bench_tabular weights|serve FILE\n"), 2;
+  return std::fprintf(stderr, "usage: bench_tabular weights FILE | serve FILE THREADS\n"), 2;
 }

@@ -23,29 +23,35 @@ def turn(process, n):
     return tuple(map(float, process.stdout.readline().split()))
 
 
-# The peer on one thread and on two: whichever is faster is the one that counts.
-runs = {"flywheel": start([ours, "serve", weights])}
+# Both on one thread and on two: of each whichever is faster counts.
+runs = {}
 for threads in ("1", "2"):
-    runs[f"PyTorch, {threads} thread(s)"] = start([sys.executable, peer, weights, threads], environment)
-version = [p.stdout.readline().strip() for name, p in runs.items() if name != "flywheel"][0]
-speeds = {name: [] for name in runs}
+    runs["flywheel", threads] = start([ours, "serve", weights, threads])
+    runs["PyTorch", threads] = start([sys.executable, peer, weights, threads], environment)
+version = [p.stdout.readline().strip() for name, p in runs.items() if name[0] == "PyTorch"][0]
+
+# The answers are held together over the first steps. Later, Adam turns differences of rounding into steps of full size
+# wherever a gradient is close to nothing, and two right programs part.
 worst = 0.0
+for _ in range(10):
+    losses = [turn(p, 1)[1] for p in runs.values()]
+    worst = max(worst, max(losses) - min(losses))
+if not worst < 1e-4:
+    sys.exit(f"the losses of the first steps differ by {worst}: {losses}")
+
+speeds = {name: [] for name in runs}
 for i in range(pairs + 1):  # the first is a warm-up
-    answers = {name: turn(p, steps) for name, p in runs.items()}
-    loss = answers["flywheel"][1]
-    worst = max(worst, *(abs(a[1] - loss) for a in answers.values()))
-    if i > 0:
-        for name, (seconds, _) in answers.items():
+    for name, p in runs.items():
+        seconds, _ = turn(p, steps)
+        if i > 0:
             speeds[name].append(steps / seconds)
 for p in runs.values():
     p.stdin.close()
     p.wait()
-if not worst < 2e-2:
-    sys.exit(f"the losses differ by {worst}: {answers}")
 median = {name: statistics.median(s) for name, s in speeds.items()}
-print(f"{pairs} turns of {steps} steps, 256 rows, 20 features, fp32; the losses agree to {worst:.1e}")
-for name, value in median.items():
-    print(f"  {name:22}{value:10.0f} steps/s")
-best = max((v, k) for k, v in median.items() if k != "flywheel")
-print(json.dumps({"name": "tabular_training", "value": round(median["flywheel"], 1), "unit": "steps/s",
-                  "peer": f"PyTorch {version}", "peer_value": round(best[0], 1), "ratio": round(median["flywheel"] / best[0], 3)}))
+print(f"{pairs} turns of {steps} steps, 256 rows, 20 features, fp32; the losses of the first 10 steps agree to {worst:.1e}")
+for (name, threads), value in median.items():
+    print(f"  {name:10}{threads} thread(s){value:10.0f} steps/s")
+mine, theirs = (max(v for k, v in median.items() if k[0] == name) for name in ("flywheel", "PyTorch"))
+print(json.dumps({"name": "tabular_training", "value": round(mine, 1), "unit": "steps/s", "peer": f"PyTorch {version}",
+                  "peer_value": round(theirs, 1), "ratio": round(mine / theirs, 3)}))

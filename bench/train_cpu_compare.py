@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 ours, peer, root, folder, pairs, threads = *sys.argv[1:5], int(sys.argv[5]), sys.argv[6]
+steps_wanted = int(sys.argv[7]) if len(sys.argv) > 7 else None
 MODELS = {"gpt2-124m": (4 * 64, 4), "llama-30m": (8 * 256, 2)}  # tokens and steps a turn
 JEMALLOC = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2"
 
@@ -27,6 +28,7 @@ def turn(process, steps):
 
 figures = []
 for model, (tokens, steps) in MODELS.items():
+    steps = steps_wanted or steps
     weights = f"{folder}/{model}.weights"
     subprocess.run([ours, "weights", model, weights], check=True)
     start = lambda command, env: subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)

@@ -28,10 +28,11 @@ void call(op oa, op ob, std::size_t k, double alpha, matrix_view<const double> a
 // OpenBLAS would hand fixed shares to threads of its own and wait for the slowest.
 std::once_flag library_is_alone;
 
-// Below this a product ends before a helper has woken. Stretches are multiples of what OpenBLAS's inner loops take
-// at once (8, 16 or 24), and long enough that packing the other operand again for each costs little.
+// Below this a product ends before a helper has woken. Stretches are multiples of what OpenBLAS's inner loops take at
+// once, and long enough that packing the other operand again for each costs little; several a thread, so that a thread
+// whose core is busy elsewhere takes fewer.
 constexpr double flops_to_share = 2e6;
-constexpr std::size_t stretch_multiple = 48, stretches_a_thread = 4, stretch_shortest = 96;
+constexpr std::size_t stretch_multiple = 16, stretches_a_thread = 4, stretch_shortest = 64;
 
 template <class T> matrix_view<const T> rows_of(op o, matrix_view<const T> a, std::size_t first, std::size_t count) {
   return o == op::plain ? matrix_view<const T>{a.row(first), count, a.columns, a.stride} : a.columns_from(first, count);
@@ -41,8 +42,9 @@ template <class T> matrix_view<const T> columns_of(op o, matrix_view<const T> b,
 }
 
 std::size_t stretch_of(std::size_t extent) {
-  const std::size_t wanted = std::max(stretch_shortest, extent / (threads() * stretches_a_thread));
-  return (wanted + stretch_multiple - 1) / stretch_multiple * stretch_multiple;
+  const std::size_t team = threads(), most = std::max<std::size_t>(1, extent / stretch_shortest);
+  const std::size_t parts = most < team ? most : std::min(most / team, stretches_a_thread) * team; // even shares
+  return ((extent + parts - 1) / parts + stretch_multiple - 1) / stretch_multiple * stretch_multiple;
 }
 
 } // namespace

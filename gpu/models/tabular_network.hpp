@@ -63,7 +63,8 @@ private:
   };
   matrix_view<T> embedded, z, dz, dh, dbranch, dnormed;
   std::vector<stage> stages;               ///< one per block, and one for the head
-  std::vector<T> storage, embedding_work;
+  std::vector<T> storage;
+  std::vector<std::vector<T>> embedding_work; ///< one per number: they are embedded side by side
   std::vector<std::uint32_t> index;
 };
 
