@@ -24,7 +24,7 @@ struct cuda_device_description {
 
 enum class gemm_type : std::int32_t { f32, f32_by_tf32, bf16 };          ///< bf16: in and out, sums in float
 enum class gemm_epilogue : std::int32_t { none, bias, bias_gelu };       ///< bias: one element a column of c
-struct gemm_call {
+struct gemm_call { ///< pointers and strides are multiples of 16 bytes
   gemm_type type;
   gemm_epilogue epilogue;
   std::int32_t transpose_a, transpose_b;
