@@ -53,7 +53,7 @@ inline float fast_exp(float x) noexcept {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * r * r + r + 1.0f;
-  const std::int32_t power = (std::bit_cast<std::int32_t>(shifted) - std::bit_cast<std::int32_t>(shift) + 127) * (1 << 23);
+  const std::uint32_t power = (std::bit_cast<std::uint32_t>(shifted) - std::bit_cast<std::uint32_t>(shift) + 127u) << 23;
   return p * std::bit_cast<float>(power);
 }
 inline double fast_exp(double x) noexcept { return std::exp(x); }
