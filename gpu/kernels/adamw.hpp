@@ -16,6 +16,9 @@ template <class T>
 void adamw(std::span<T> weights, std::span<const T> gradient, std::span<T> moment1, std::span<T> moment2, double rate,
            double decay, std::uint64_t step, const adamw_options& options = {});
 
+/// Euclidean norm, summed in double in an order that depends on the size alone.
+template <class T> double gradient_norm(std::span<const T> gradient);
+
 /// Scales the gradient so that its Euclidean norm is at most `norm_max`; returns the norm before.
 template <class T> double clip_gradient(std::span<T> gradient, double norm_max);
 

@@ -1,7 +1,9 @@
 #include "gpu/kernels/gemm.hpp"
 
 #include "cluster/base/assert.hpp"
+#include "gpu/parallel.hpp"
 
+#include <algorithm>
 #include <cblas.h>
 #include <mutex>
 
@@ -23,26 +25,55 @@ void call(op oa, op ob, std::size_t k, double alpha, matrix_view<const double> a
               number(a.stride), b.data, number(b.stride), beta, c.data, number(c.stride));
 }
 
-std::once_flag threads_are_set;
+// OpenBLAS would hand fixed shares to threads of its own and wait for the slowest.
+std::once_flag library_is_alone;
+
+// Below this a product ends before a helper has woken. Stretches are multiples of what OpenBLAS's inner loops take at
+// once, and long enough that packing the other operand again for each costs little; several a thread, so that a thread
+// whose core is busy elsewhere takes fewer.
+constexpr double flops_to_share = 2e6;
+constexpr std::size_t stretch_multiple = 16, stretches_a_thread = 4, stretch_shortest = 64;
+
+template <class T> matrix_view<const T> rows_of(op o, matrix_view<const T> a, std::size_t first, std::size_t count) {
+  return o == op::plain ? matrix_view<const T>{a.row(first), count, a.columns, a.stride} : a.columns_from(first, count);
+}
+template <class T> matrix_view<const T> columns_of(op o, matrix_view<const T> b, std::size_t first, std::size_t count) {
+  return rows_of(o == op::plain ? op::transposed : op::plain, b, first, count);
+}
+
+std::size_t stretch_of(std::size_t extent) {
+  const std::size_t team = threads(), most = std::max<std::size_t>(1, extent / stretch_shortest);
+  const std::size_t parts = most < team ? most : std::min(most / team, stretches_a_thread) * team; // even shares
+  return ((extent + parts - 1) / parts + stretch_multiple - 1) / stretch_multiple * stretch_multiple;
+}
 
 } // namespace
 
-void set_gemm_threads(unsigned threads) {
-  std::call_once(threads_are_set, [] {});
-  openblas_set_num_threads(static_cast<int>(threads == 0 ? 1 : threads));
-}
+void set_gemm_threads(unsigned count) { set_threads(count); }
 
 template <class T>
 void gemm(op op_a, op op_b, std::type_identity_t<T> alpha, matrix_view<const T> a, matrix_view<const T> b,
           std::type_identity_t<T> beta, matrix_view<T> c) {
-  std::call_once(threads_are_set, [] { openblas_set_num_threads(1); });
+  std::call_once(library_is_alone, [] { openblas_set_num_threads(1); });
   const std::size_t inner = op_a == op::plain ? a.columns : a.rows;
   FLYWHEEL_ASSERT((op_a == op::plain ? a.rows : a.columns) == c.rows, "rows of a product");
   FLYWHEEL_ASSERT((op_b == op::plain ? b.columns : b.rows) == c.columns, "columns of a product");
   FLYWHEEL_ASSERT((op_b == op::plain ? b.rows : b.columns) == inner, "inner extent of a product");
   if (c.rows == 0 || c.columns == 0)
     return;
-  call(op_a, op_b, inner, alpha, a, b, beta, c);
+  const double flops = 2.0 * static_cast<double>(c.rows) * static_cast<double>(c.columns) * static_cast<double>(inner);
+  if (threads() == 1 || flops < flops_to_share) {
+    call(op_a, op_b, inner, alpha, a, b, beta, c);
+  } else if (c.columns >= c.rows) {
+    parallel_ranges(c.columns, stretch_of(c.columns), [&](std::size_t first, std::size_t last) {
+      call(op_a, op_b, inner, alpha, a, columns_of(op_b, b, first, last - first), beta, c.columns_from(first, last - first));
+    });
+  } else {
+    parallel_ranges(c.rows, stretch_of(c.rows), [&](std::size_t first, std::size_t last) {
+      call(op_a, op_b, inner, alpha, rows_of(op_a, a, first, last - first), b, beta,
+           matrix_view<T>{c.row(first), last - first, c.columns, c.stride});
+    });
+  }
 }
 
 template void gemm<float>(op, op, float, matrix_view<const float>, matrix_view<const float>, float, matrix_view<float>);

@@ -13,7 +13,7 @@ template <class T>
 void gemm(op op_a, op op_b, std::type_identity_t<T> alpha, matrix_view<const T> a, matrix_view<const T> b,
           std::type_identity_t<T> beta, matrix_view<T> c);
 
-/// Threads that one product may use, for the whole process. 1 until told otherwise: workers share the cores by process.
-void set_gemm_threads(unsigned threads);
+/// The same as set_threads (gpu/parallel.hpp): a product is shared like every other loop.
+void set_gemm_threads(unsigned count);
 
 } // namespace flywheel::gpu

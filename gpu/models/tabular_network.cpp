@@ -6,6 +6,7 @@
 #include "gpu/kernels/layer_norm.hpp"
 #include "gpu/kernels/linear.hpp"
 #include "gpu/kernels/piecewise_linear.hpp"
+#include "gpu/parallel.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -190,12 +191,13 @@ template <class T> void tabular_network<T>::reserve(tabular_workspace<T>& work, 
 
 template <class T> void tabular_network<T>::embed(const tabular_batch<T>& batch, tabular_workspace<T>& work) const {
   const std::size_t width = shape_.numeric_width;
-  for (std::size_t f = 0; f < numeric_.size(); ++f) {
+  work.embedding_work.resize(numeric_.size());
+  parallel_for(numeric_.size(), [&](std::size_t f) {
     const auto first = numeric_[f];
     piecewise_linear_forward<T>(batch.numbers.data + f, batch.numbers.stride, edges_[f],
                                 {matrix(first + in_number::slope), vector(first + in_number::bias), vector(first + in_number::absent)},
-                                work.embedded.columns_from(f * width, width), work.embedding_work);
-  }
+                                work.embedded.columns_from(f * width, width), work.embedding_work[f]);
+  });
   const std::size_t numbers = numeric_.size() * width;
   activation_forward(shape_.nonlinearity, read(work.embedded.columns_from(0, numbers)), work.z.columns_from(0, numbers));
   std::size_t at = numbers;
@@ -214,13 +216,13 @@ void tabular_network<T>::embed_backward(const tabular_batch<T>& batch, tabular_w
   const std::size_t width = shape_.numeric_width, numbers = numeric_.size() * width;
   const auto dnumbers = work.dz.columns_from(0, numbers);
   activation_backward(shape_.nonlinearity, read(dnumbers), read(work.embedded.columns_from(0, numbers)), dnumbers);
-  for (std::size_t f = 0; f < numeric_.size(); ++f) {
+  parallel_for(numeric_.size(), [&](std::size_t f) { // each number's parameters are its own
     const auto first = numeric_[f];
     piecewise_linear_backward<T>(batch.numbers.data + f, batch.numbers.stride, edges_[f], read(dnumbers.columns_from(f * width, width)),
                                  {matrix(gradient, first + in_number::slope), vector(gradient, first + in_number::bias),
                                   vector(gradient, first + in_number::absent)},
-                                 work.embedding_work);
-  }
+                                 work.embedding_work[f]);
+  });
   std::size_t at = numbers;
   for (std::size_t k = 0; k < category_.size(); ++k) {
     for (std::size_t i = 0; i < batch.rows(); ++i)

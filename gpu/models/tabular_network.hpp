@@ -12,6 +12,7 @@
 #include "gpu/kernels/activation.hpp"
 #include "gpu/kernels/dropout.hpp"
 #include "gpu/matrix_view.hpp"
+#include "gpu/models/parameter_block.hpp"
 
 #include <cstdint>
 #include <span>
@@ -32,14 +33,6 @@ struct tabular_network_shape {
   std::size_t input_width() const;
   /// How long the parameter array is, without making it.
   std::uint64_t parameter_count() const;
-};
-
-/// A named stretch of the parameter array: rows x columns from `offset`.
-struct parameter_block {
-  std::string name;
-  std::size_t offset = 0, rows = 0, columns = 0;
-  bool decays = false;                     ///< weight decay applies: weights do; biases, gains and embeddings do not
-  std::size_t size() const noexcept { return rows * columns; }
 };
 
 /// Rows to compute on: `numbers` is rows x numbers (NaN: missing), `categories` rows x categories, row-major.
@@ -70,7 +63,8 @@ private:
   };
   matrix_view<T> embedded, z, dz, dh, dbranch, dnormed;
   std::vector<stage> stages;               ///< one per block, and one for the head
-  std::vector<T> storage, embedding_work;
+  std::vector<T> storage;
+  std::vector<std::vector<T>> embedding_work; ///< one per number: they are embedded side by side
   std::vector<std::uint32_t> index;
 };
 

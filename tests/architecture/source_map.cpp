@@ -60,7 +60,7 @@ const std::vector<library_rule>& library_rules() {
       {"RESTinio", {"restinio/", "asio"}, "deploy/server/(.*_restinio|polite_socket)\\.[ch]pp", "22 s and 760 MB to compile"},
       {"XGBoost", {"xgboost/"}, "models/xgboost_.*", "its error codes are translated once"},
       {"OpenBLAS", {"cblas.h", "openblas"}, "gpu/kernels/.*", "kernels own the arithmetic"},
-      {"CUDA and NCCL", {"cuda", "cublas", "nccl"}, "(gpu|nccl)/.*(\\.cu|_cuda\\.[ch]pp|_nccl\\.[ch]pp)", "the program starts on machines without them"},
+      {"CUDA and NCCL", {"cuda", "cublas", "nccl"}, "(gpu|nccl)/.*(\\.cuh?|_cuda\\.[ch]pp|_nccl\\.[ch]pp)", "the program starts on machines without them"},
       {"yaml-cpp", {"yaml-cpp/"}, "cluster/goal/.*", "it accepts duplicate keys and throws; the goal parser guards it"},
       {"OpenSSL", {"openssl/"}, "cluster/(content|security)/.*", "digests and keys have one home"},
   };
@@ -98,6 +98,7 @@ const std::vector<untested_unit>& untested_units() {
       {"actors/evaluator/traffic_replay.cpp", whole},
       {"actors/node/control_endpoint.cpp", whole},
       {"actors/trainer/trial_worker.cpp", whole},
+      {"gpu/kernels/module_cuda.cu", "a table of functions: tests/gpu/kernels/cuda_twin_test.cpp calls each through dlopen"},
   };
   return units;
 }

@@ -1,0 +1,30 @@
+# CUDA is optional: with nvcc at hand libflywheel_cuda.so is built, for dlopen; the program is never linked to it.
+#   FLYWHEEL_CUDA=AUTO (default: where nvcc is found) | ON (an error without it) | OFF
+set(FLYWHEEL_CUDA AUTO CACHE STRING "build the CUDA module: AUTO, ON or OFF")
+set(FLYWHEEL_CUDA_FOUND OFF)
+if(NOT FLYWHEEL_CUDA STREQUAL OFF AND NOT FLYWHEEL_SANITIZE) # nvcc knows no sanitizers
+  if(NOT CMAKE_CUDA_COMPILER)
+    find_program(FLYWHEEL_NVCC nvcc PATHS /usr/local/cuda/bin)
+    if(FLYWHEEL_NVCC)
+      set(CMAKE_CUDA_COMPILER ${FLYWHEEL_NVCC})
+    endif()
+  endif()
+  set(CMAKE_CUDA_ARCHITECTURES 80 90) # A100; H100 and H200
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    enable_language(CUDA)
+    set(CMAKE_CUDA_STANDARD_DEFAULT "") # CMake 3.25 does not know how nvcc 13 is told its dialect; the target says it
+    find_package(CUDAToolkit)
+    if(CUDAToolkit_FOUND AND TARGET CUDA::cublasLt)
+      set(FLYWHEEL_CUDA_FOUND ON)
+      if(CCACHE)
+        set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
+      endif()
+    endif()
+  endif()
+  if(FLYWHEEL_CUDA STREQUAL ON AND NOT FLYWHEEL_CUDA_FOUND)
+    message(FATAL_ERROR "FLYWHEEL_CUDA=ON, but nvcc or cuBLASLt is missing; install the CUDA toolkit or set FLYWHEEL_CUDA=OFF")
+  endif()
+endif()
+message(STATUS "CUDA module: ${FLYWHEEL_CUDA_FOUND}")
