@@ -1,0 +1,12 @@
+#pragma once
+// The makers of communicators, one for each backend. Only join_gang() calls them: the record is sound and the generation entered.
+
+#include "nccl/communicator.hpp"
+
+namespace flywheel::nccl {
+
+result<std::unique_ptr<communicator>> join_shared(const gang_record& record, mono_time deadline);
+result<std::unique_ptr<communicator>> join_gloo(const gang_record& record, mono_time deadline);
+result<std::unique_ptr<communicator>> join_nccl(const gang_record& record, mono_time deadline);
+
+} // namespace flywheel::nccl
