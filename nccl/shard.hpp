@@ -16,7 +16,7 @@ struct shard {
 inline constexpr std::size_t shard_grain = 32;
 
 /// Part `index` of `parts` of an array of `count` elements: the parts cover it in order and without overlap; their sizes differ
-/// by at most `grain` (the last one that has elements may be short of a grain). index < parts, parts > 0, grain > 0; some
+/// by less than two grains, and the first is the longest. index < parts, parts > 0, grain > 0; some
 /// parts are empty when there are fewer grains than parts.
 shard shard_of(std::size_t count, std::size_t parts, std::size_t index, std::size_t grain = shard_grain) noexcept;
 

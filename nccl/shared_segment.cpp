@@ -11,9 +11,9 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/mman.h>
-#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 
 namespace flywheel::nccl {
@@ -260,7 +260,7 @@ status shared_segment::watch_peers(int rank) {
   for (int r = 0; r < static_cast<int>(header_.ranks); ++r) {
     if (r == rank)
       continue;
-    processes_[static_cast<std::size_t>(r)] = descriptor{::pidfd_open(slot(r).pid, 0)};
+    processes_[static_cast<std::size_t>(r)] = descriptor{static_cast<int>(::syscall(SYS_pidfd_open, slot(r).pid, 0))};
     if (exit_fd(r) < 0)
       return error{errc::worker_lost, "rank " + std::to_string(r) + " (process " + std::to_string(slot(r).pid) +
                                           ") ended while the gang was meeting, or is in another PID namespace"};

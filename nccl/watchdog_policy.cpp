@@ -4,6 +4,7 @@
 #include "cluster/base/text.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace flywheel::nccl {
 namespace {
@@ -38,8 +39,14 @@ watchdog_policy::watchdog_policy(int ranks, mono_time start, watchdog_options op
     r.since = start;
 }
 
+const watchdog_policy::seen& watchdog_policy::of(int rank) const {
+  FLYWHEEL_ASSERT(rank >= 0 && static_cast<std::size_t>(rank) < ranks_.size(), "a rank of this gang");
+  return ranks_[static_cast<std::size_t>(rank)];
+}
+watchdog_policy::seen& watchdog_policy::of(int rank) { return const_cast<seen&>(std::as_const(*this).of(rank)); }
+
 void watchdog_policy::arrived(int rank, std::uint64_t step, mono_time at) {
-  auto& r = ranks_.at(static_cast<std::size_t>(rank));
+  auto& r = of(rank);
   if (step < r.step || (step == r.step && r.is_waiting))
     return;
   if (r.has_started && step == r.step && !r.skip_next && at >= r.since) {
@@ -54,7 +61,7 @@ void watchdog_policy::arrived(int rank, std::uint64_t step, mono_time at) {
 }
 
 void watchdog_policy::finished(int rank, std::uint64_t step, mono_time at) {
-  auto& r = ranks_.at(static_cast<std::size_t>(rank));
+  auto& r = of(rank);
   if (step < r.step)
     return;
   r.step = step + 1;
@@ -77,7 +84,7 @@ void watchdog_policy::expect_pause(mono_time until) {
 }
 
 nanoseconds watchdog_policy::own_time(int rank) const {
-  const auto& own = ranks_.at(static_cast<std::size_t>(rank)).own;
+  const auto& own = of(rank).own;
   return median({own.begin(), own.end()});
 }
 

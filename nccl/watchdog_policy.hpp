@@ -62,6 +62,8 @@ private:
     mono_time since;            ///< when it began to work or to wait
     std::deque<nanoseconds> own;
   };
+  const seen& of(int rank) const;
+  seen& of(int rank);
   gang_verdict judge_hung(mono_time now) const;
   gang_verdict judge_slow() const;
   nanoseconds patience() const;
