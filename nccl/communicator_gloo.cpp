@@ -31,8 +31,9 @@ namespace {
 namespace fs = std::filesystem;
 using std::chrono::milliseconds;
 
-constexpr std::size_t piece_bytes = 8 * 1024 * 1024;         ///< of the array, at once
+constexpr std::size_t piece_bytes = 4 * 1024 * 1024;         ///< of the array, at once
 constexpr nanoseconds board_patience{100'000'000};           ///< how long the cause of a broken connection may take to appear
+constexpr nanoseconds late_patience{500'000'000};            ///< how much later another rank's deadline may end than ours
 constexpr std::uint64_t any_slot = 1;                        ///< messages between two ranks keep their order; one slot is enough
 
 /// The exceptions of Gloo end here.
@@ -89,6 +90,7 @@ private:
   failed exchange(const collective_call& call, const array_view& piece, std::size_t first, mono_time deadline);
   failed greet(const collective_call& call, mono_time deadline);
   failed declare(const gang_failure& f) noexcept;
+  failed timed_out(int peer) noexcept;
   failed cause_of_broken(int peer, std::string what) noexcept;
   void close() noexcept;
 
@@ -101,6 +103,7 @@ private:
   std::mutex mutex_; ///< guards transfers_ against interrupt()
   std::vector<transfer> transfers_;
   bool closed_ = false;
+  int starting_with_ = -1; ///< the peer of the transfer begun last
 };
 
 std::byte* at(const array_view& data, std::size_t element_index) {
@@ -126,9 +129,24 @@ communicator_gloo::failed communicator_gloo::declare(const gang_failure& f) noex
   return unpack(word);
 }
 
-/// A connection broke: somebody died, or somebody left because of what is on the board.
+/// `peer` did not come in time. It may itself wait for somebody, and then says so, as we do: the last one of that chain is late.
+communicator_gloo::failed communicator_gloo::timed_out(int peer) noexcept {
+  (void)put_first(board_, "late-" + std::to_string(rank()), std::to_string(peer)).has_value();
+  for (int hops = 0; hops < size(); ++hops) {
+    const auto next = await_value(board_, "late-" + std::to_string(peer), system_clock().mono() + late_patience);
+    int waits_for = -1;
+    if (!next || std::from_chars(next->data(), next->data() + next->size(), waits_for).ec != std::errc{} || waits_for < 0 || waits_for >= size())
+      break;
+    peer = waits_for;
+  }
+  return declare({failure_kind::timed_out, peer, rank(), sequence(), {}});
+}
+
+/// A connection broke: somebody died, or somebody left because of what is on the board, or soon will be.
 communicator_gloo::failed communicator_gloo::cause_of_broken(int peer, std::string what) noexcept {
-  const auto found = await_value(board_, "failure", system_clock().mono() + board_patience);
+  auto found = await_value(board_, "failure", system_clock().mono() + board_patience);
+  if (const auto late = look_up(board_, "late-" + std::to_string(peer)); !found && late && *late)
+    found = await_value(board_, "failure", system_clock().mono() + 2 * late_patience);
   std::uint64_t word = 0;
   if (found && std::from_chars(found->data(), found->data() + found->size(), word).ec == std::errc{})
     return unpack(word);
@@ -158,6 +176,7 @@ void communicator_gloo::send(int peer, const void* data, std::size_t bytes) {
   if (bytes == 0)
     return;
   auto b = context_->createUnboundBuffer(const_cast<void*>(data), bytes);
+  starting_with_ = peer;
   b->send(peer, any_slot);
   const std::lock_guard lock{mutex_};
   transfers_.push_back({peer, false, std::move(b)});
@@ -167,6 +186,7 @@ void communicator_gloo::receive(int peer, void* data, std::size_t bytes) {
   if (bytes == 0)
     return;
   auto b = context_->createUnboundBuffer(data, bytes);
+  starting_with_ = peer;
   b->recv(peer, any_slot);
   const std::lock_guard lock{mutex_};
   transfers_.push_back({peer, true, std::move(b)});
@@ -186,7 +206,7 @@ communicator_gloo::failed communicator_gloo::complete(mono_time deadline) {
       if (is_interrupted())
         return failure();
       if (system_clock().mono() >= deadline)
-        return declare({failure_kind::timed_out, t.peer, rank(), sequence(), {}});
+        return timed_out(t.peer);
       return cause_of_broken(t.peer, e.what());
     }
   }
@@ -207,7 +227,7 @@ std::optional<gang_failure> communicator_gloo::run(const collective_call& call, 
       outcome = exchange(call, array_view{call.data.data, each, call.data.type}, first, deadline);
   });
   if (!thrown && !outcome)
-    outcome = cause_of_broken(-1, thrown.error().what);
+    outcome = cause_of_broken(starting_with_, thrown.error().what); // a transfer could not even begin
   if (outcome)
     close(); // the peers notice at once
   return outcome;

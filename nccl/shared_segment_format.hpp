@@ -19,8 +19,9 @@
 namespace flywheel::nccl {
 
 inline constexpr std::array<char, 8> segment_magic{'F', 'W', 'G', 'A', 'N', 'G', '0', '1'};
-/// One half of a rank's staging memory: what is copied at once when an array is not in the arena. Stays in the second-level cache.
-inline constexpr std::uint64_t stage_half_bytes = 256 * 1024;
+/// One half of a rank's staging memory: what is copied at once when an array is not in the arena. Small
+/// enough to stay in a cache, large enough that waiting for each other does not matter.
+inline constexpr std::uint64_t stage_half_bytes = 1024 * 1024;
 /// Arrays up to this size travel with the call itself: one signal instead of two.
 inline constexpr std::uint64_t eager_bytes_max = 8 * 1024;
 

@@ -18,7 +18,7 @@ namespace {
 const std::vector<std::size_t> parameter_sizes{37, 1, 0, 64, 5, 130, 1};
 constexpr std::size_t weights_total = 238;
 constexpr std::size_t rows = 24; // a multiple of 1, 2, 3 and 4
-constexpr int steps = 25;
+constexpr int steps = 10;
 constexpr double rate = 0.02, decay = 0.01;
 
 struct data_set {

@@ -85,7 +85,7 @@ TEST(watchdog_policy, who_has_not_arrived_hangs_not_those_who_wait) {
     EXPECT_EQ(t.dog.judge(t.now + row.after).health, row.health) << row.after.count();
   const auto v = t.dog.judge(t.now + 11s);
   EXPECT_EQ(v.rank, 1);
-  EXPECT_EQ(v.reason, "rank 1 has worked on step 11 for 11s, allowed 10s");
+  EXPECT_EQ(v.reason, "rank 1 has worked on step 11 for 11.0s, allowed 10.0s");
 }
 
 TEST(watchdog_policy, patience_grows_with_the_learnt_step_time) {
