@@ -54,7 +54,8 @@ for megabytes in sizes:
                        ("flywheel over Gloo", "Gloo ring over TCP")):
         a, b = rates[mine][megabytes][0], rates[peer][megabytes][0]
         label = {"flywheel, in place": "in_place", "flywheel, any memory": "any_memory", "flywheel over Gloo": "over_gloo"}[mine]
-        figures.append((f"allreduce_{label}_{megabytes}mb", round(a, 3), "GB/s bus", peer, round(b, 3)))
+        beside = "mpi" if peer == version else "gloo"
+        figures.append((f"allreduce_{label}_{megabytes}mb_vs_{beside}", round(a, 3), "GB/s bus", peer, round(b, 3)))
 
 steps = [run(ours, "step", "5") for _ in range(max(1, pairs // 2))]
 middle = lambda key: statistics.median(s[key] for s in steps)
