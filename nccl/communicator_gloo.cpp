@@ -21,9 +21,10 @@
 
 #include <algorithm>
 #include <charconv>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <new>
+#include <thread>
 
 namespace flywheel::nccl {
 namespace {
@@ -50,6 +51,15 @@ milliseconds left_until(mono_time deadline) {
   return std::max(milliseconds{1}, std::chrono::ceil<milliseconds>(deadline - system_clock().mono()));
 }
 
+/// Gloo writes to sockets without MSG_NOSIGNAL: the death of a peer would end this process too. A handler of the program's own stays.
+void survive_broken_pipes() {
+  struct sigaction now {};
+  if (::sigaction(SIGPIPE, nullptr, &now) == 0 && (now.sa_flags & SA_SIGINFO) == 0 && now.sa_handler == SIG_DFL) {
+    now.sa_handler = SIG_IGN;
+    ::sigaction(SIGPIPE, &now, nullptr);
+  }
+}
+
 struct free_memory {
   void operator()(std::byte* p) const { std::free(p); }
 };
@@ -62,8 +72,11 @@ page_memory make_memory(std::size_t bytes) {
 class communicator_gloo final : public communicator {
 public:
   communicator_gloo(const gang_record& r, fs::path board, std::shared_ptr<::gloo::rendezvous::Context> context)
-      : communicator(r), board_(std::move(board)), context_(std::move(context)), ranks_(static_cast<std::size_t>(size())) {}
+      : communicator(r), board_(std::move(board)), context_(std::move(context)), ranks_(static_cast<std::size_t>(size())), greetings_(ranks_),
+        reader_([this] { read_board(); }) {}
   ~communicator_gloo() override {
+    ending_ = true;
+    reader_.join();
     close();
     std::error_code ignored;
     if (rank() == 0) // what the others may still want to read is one small file; the launcher removes the folder
@@ -93,6 +106,13 @@ private:
   failed timed_out(int peer) noexcept;
   failed cause_of_broken(int peer, std::string what) noexcept;
   void close() noexcept;
+  void read_board();
+  void abort_waits() noexcept;
+  /// What the board says, if something, since this communicator was made.
+  failed on_board() const noexcept {
+    const auto word = board_word_.load(std::memory_order_acquire);
+    return word == 0 ? failed{} : failed{unpack(word)};
+  }
 
   const fs::path board_; ///< this generation's folder
   std::shared_ptr<::gloo::rendezvous::Context> context_;
@@ -104,6 +124,12 @@ private:
   std::vector<transfer> transfers_;
   bool closed_ = false;
   int starting_with_ = -1; ///< the peer of the transfer begun last
+  // Members, not locals: a transfer that is under way when another one fails still uses them until close().
+  posted_call greeting_;
+  std::vector<posted_call> greetings_;
+  std::atomic<std::uint64_t> board_word_{0};
+  std::atomic<bool> ending_{false};
+  std::thread reader_; ///< last: it uses the others
 };
 
 std::byte* at(const array_view& data, std::size_t element_index) {
@@ -160,8 +186,26 @@ void communicator_gloo::close() noexcept {
   transfers_.clear();
 }
 
+/// A rank that waits for one peer learns here what happened to another, at the latest after 50 ms.
+void communicator_gloo::read_board() {
+  const auto watch = folder_watch::on(board_);
+  while (watch && !ending_) {
+    std::uint64_t word = 0;
+    if (const auto found = look_up(board_, "failure"); found && *found &&
+                                                       std::from_chars((*found)->data(), (*found)->data() + (*found)->size(), word).ec == std::errc{} && word != 0) {
+      board_word_.store(word, std::memory_order_release);
+      return abort_waits();
+    }
+    watch->wait(system_clock().mono() + board_patience);
+  }
+}
+
 void communicator_gloo::interrupt(const gang_failure& why) noexcept {
   (void)declare(why);
+  abort_waits();
+}
+
+void communicator_gloo::abort_waits() noexcept {
   const std::lock_guard lock{mutex_};
   for (auto& t : transfers_)
     if (t.incoming)
@@ -198,10 +242,12 @@ communicator_gloo::failed communicator_gloo::complete(mono_time deadline) {
     auto& t = transfers_[i];
     if (is_interrupted())
       return failure();
+    if (auto f = on_board())
+      return f;
     try {
       const bool whole = t.incoming ? t.bytes->waitRecv(left_until(deadline)) : t.bytes->waitSend(left_until(deadline));
       if (!whole)
-        return failure(); // interrupt() has said why
+        return is_interrupted() ? failure() : on_board();
     } catch (const std::exception& e) {
       if (is_interrupted())
         return failure();
@@ -235,17 +281,16 @@ std::optional<gang_failure> communicator_gloo::run(const collective_call& call, 
 
 /// All ranks exchange what they are about to do. This is also the barrier.
 communicator_gloo::failed communicator_gloo::greet(const collective_call& call, mono_time deadline) {
-  const posted_call mine{call.sequence, call.data.count, 0, call.what, call.data.type, call.op, call.root};
-  std::vector<posted_call> all(ranks_);
+  const auto& mine = greeting_ = {call.sequence, call.data.count, 0, call.what, call.data.type, call.op, call.root};
   for (int r = 0; r < size(); ++r)
     if (r != rank()) {
-      receive(r, &all[static_cast<std::size_t>(r)], sizeof(posted_call));
+      receive(r, &greetings_[static_cast<std::size_t>(r)], sizeof(posted_call));
       send(r, &mine, sizeof(posted_call));
     }
   if (auto f = complete(deadline))
     return f;
   for (int r = 0; r < size(); ++r) {
-    const auto& p = all[static_cast<std::size_t>(r)];
+    const auto& p = greetings_[static_cast<std::size_t>(r)];
     if (r != rank() && (p.sequence != mine.sequence || p.what != mine.what || p.count != mine.count || p.type != mine.type ||
                         p.op != mine.op || p.root != mine.root))
       return declare({failure_kind::mismatch, r, rank(), call.sequence, std::string{name_of(p.what)} + " there"});
@@ -322,6 +367,7 @@ result<std::unique_ptr<communicator>> join_gloo(const gang_record& record, mono_
         return std::move(there).error();
       return error{errc::timed_out, "rank " + std::to_string(r) + " did not come"};
     }
+  survive_broken_pipes();
   std::shared_ptr<::gloo::rendezvous::Context> context;
   auto connected = guarded("connect", [&] {
     ::gloo::transport::tcp::attr where;

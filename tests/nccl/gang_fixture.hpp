@@ -125,7 +125,8 @@ public:
         ::waitpid(c.pid, &status, 0);
         c.reaped = true;
         ::close(c.output);
-        return WIFSIGNALED(status) ? "killed" : !text.empty() || WEXITSTATUS(status) == 0 ? text : "failed in silence";
+        return WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL ? "signal " + std::to_string(WTERMSIG(status))
+               : WIFSIGNALED(status)                               ? "killed" : !text.empty() || WEXITSTATUS(status) == 0 ? text : "failed in silence";
       }
     return "was not started";
   }
