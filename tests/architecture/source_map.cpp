@@ -24,6 +24,7 @@ std::vector<folder_rule> build_rules() {
       {"gpu/kernels", {"gpu"}, "one operation a page, with its CPU twin"},
       {"gpu/layers", {"gpu/kernels"}, "layers made of kernels"},
       {"gpu/models", {"gpu/kernels", "gpu/layers"}, "networks made of layers"},
+      {"nccl", {"cluster/base", "gpu"}, "how the ranks of a gang combine their gradients"},
       {"checkpoints", {"cluster/content"}, "HDF5 checkpoints, retention, the model registry"},
       {"models", {"cluster/dataset", "cluster/statistics", "gpu/models", "checkpoints"}, "a fitted model: encoder and family together"},
       {"deploy/server", {"cluster/base", "models"}, "HTTP model server"},
@@ -61,6 +62,7 @@ const std::vector<library_rule>& library_rules() {
       {"XGBoost", {"xgboost/"}, "models/xgboost_.*", "its error codes are translated once"},
       {"OpenBLAS", {"cblas.h", "openblas"}, "gpu/kernels/.*", "kernels own the arithmetic"},
       {"CUDA and NCCL", {"cuda", "cublas", "nccl"}, "(gpu|nccl)/.*(\\.cuh?|_cuda\\.[ch]pp|_nccl\\.[ch]pp)", "the program starts on machines without them"},
+      {"Gloo", {"gloo/"}, "nccl/.*_gloo\\.cpp", "its exceptions end in one file"},
       {"yaml-cpp", {"yaml-cpp/"}, "cluster/goal/.*", "it accepts duplicate keys and throws; the goal parser guards it"},
       {"OpenSSL", {"openssl/"}, "cluster/(content|security)/.*", "digests and keys have one home"},
   };
