@@ -43,6 +43,7 @@ function(flywheel_folder folder)
     if(tests)
       add_executable(test_${name} ${tests})
       target_link_libraries(test_${name} PRIVATE ${name}_logic flywheel_test_main ${ARG_TEST_LIBS})
+      target_compile_options(test_${name} PRIVATE $<$<CONFIG:Release>:-O1>) # a third less time to compile than -O2
       if(actor)
         target_link_libraries(test_${name} PRIVATE ${name}_actor)
       endif()
