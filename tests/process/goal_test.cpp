@@ -109,7 +109,7 @@ TEST(goal, waits_for_a_person_and_goes_on_when_another_terminal_approves) {
   for (const auto& e : w.journal())
     if (e.kind == event_kind::approval_requested)
       id = e.subject;
-  EXPECT_THAT(p.err(), HasSubstr("flywheel approve " + id));
+  EXPECT_TRUE(eventually([&] { return p.err().find("flywheel approve " + id) != std::string::npos; })) << p.err();
   EXPECT_EQ(w.count(event_kind::alias_moved), 0u) << "nothing reaches production before the word is given (I7)";
   EXPECT_EQ(run(w, {"approve", id, "--by", "mallory"}).exit_code, 4);
   EXPECT_EQ(run(w, {"approve", "a-no-such"}).exit_code, 3);
