@@ -3,7 +3,7 @@
 // once; after that a shard is written as plain bytes, at the speed of the disk, and is an HDF5 file all the same.
 //
 //   | seal 4096 | HDF5 metadata | block table | tensor | tensor | ...
-//   '--------------- head ---------------'     (from 64 KiB on at multiples of 4096)
+//   '--------------- head ---------------'
 
 #include "checkpoints/shard_format.hpp"
 #include "checkpoints/tensor_slice.hpp"
@@ -27,7 +27,7 @@ struct shard_layout {
   std::vector<std::byte> head;      ///< with the seal and the table still zero
 };
 
-/// Lets HDF5 lay out a file of these parts (in memory, with holes; parts without elements get no dataset). Part names must
+/// Lets HDF5 lay out a file of these parts (a sparse temporary file; parts without elements get no dataset). Part names must
 /// be acceptable and unique, ranges inside their shapes and sizes within 2^62: else invalid_argument or too_large.
 result<shard_layout> make_shard_layout(std::vector<tensor_part> parts);
 

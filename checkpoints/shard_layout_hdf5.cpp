@@ -3,10 +3,9 @@
 #include "cluster/content/file.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <fcntl.h>
-#include <sys/mman.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,7 +18,6 @@ using hdf5::handle;
 
 constexpr const char *tensors_group = "tensors", *table_name = "blocks";
 constexpr const char *begin_name = "begin", *block_name = "first_block", *shape_name = "shape";
-constexpr hsize_t aligned_from = 64 * 1024, alignment = 4096;
 
 /// The dataset's extents: whole rows keep the tensor's shape, anything else is flat.
 std::vector<hsize_t> extents_of(const tensor_part& p) {
@@ -96,10 +94,10 @@ private:
     if (H5Pset_userblock(creation.get(), shard_seal_bytes) < 0 ||
         H5Pset_libver_bounds(access.get(), H5F_LIBVER_LATEST, H5F_LIBVER_LATEST) < 0 ||
         H5Pset_meta_block_size(access.get(), metadata_bytes) < 0 || H5Pset_small_data_block_size(access.get(), 0) < 0 ||
-        H5Pset_alignment(access.get(), aligned_from, alignment) < 0 ||
         H5Pset_fclose_degree(access.get(), H5F_CLOSE_STRONG) < 0)
       return hdf5::failure("preparing the shard's outline", path_);
     file_ = handle{H5Fcreate(path_.c_str(), H5F_ACC_TRUNC, creation.get(), access.get())};
+    ::unlink(path_.c_str());
     return file_.valid() ? success() : hdf5::failure("creating the shard's outline", path_);
   }
 
@@ -150,17 +148,9 @@ private:
   handle file_, group_;
 };
 
-result<bool> is_zero(const file_handle& file, std::uint64_t from, std::uint64_t bytes, const fs::path& path) {
-  std::array<char, alignment> gap{};
-  const auto n = ::pread(file.get(), gap.data(), bytes, static_cast<off_t>(from));
-  if (n != static_cast<ssize_t>(bytes))
-    return error_from_errno(n < 0 ? errno : EIO, "reading the shard's outline", path.string());
-  return std::all_of(gap.begin(), gap.begin() + n, [](char c) { return c == 0; });
-}
-
-/// The head ends where the first tensor begins. True if everything else HDF5 wrote lies before: no metadata among tensors.
-result<bool> take_head(const fs::path& path, shard_layout& layout) {
-  FLYWHEEL_TRY(const auto file, open_regular_file(path));
+/// The head ends where the first tensor begins. True if the tensors follow one another to the
+/// end of the file: then everything else lies before them.
+result<bool> take_head(const file_handle& file, const fs::path& path, shard_layout& layout) {
   struct stat about {};
   if (::fstat(file.get(), &about) != 0)
     return error_from_errno(errno, "size of the shard's outline", path.string());
@@ -169,25 +159,20 @@ result<bool> take_head(const fs::path& path, shard_layout& layout) {
   for (const auto& p : layout.placed) {
     if (p.bytes == 0)
       continue;
-    if (end == 0) {
+    if (end == 0)
       head_bytes = p.offset;
-    } else {
-      if (p.offset < end || p.offset - end >= alignment)
-        return false;
-      FLYWHEEL_TRY(const bool padding, is_zero(file, end, p.offset - end, path));
-      if (!padding)
-        return false;
-    }
+    else if (p.offset != end)
+      return false;
     end = p.offset + p.bytes;
   }
   if ((end != 0 && end != layout.file_bytes) || head_bytes < layout.table_offset + layout.table_blocks * 8)
     return false;
   layout.head.resize(head_bytes);
   for (std::size_t have = 0; have < head_bytes;) {
-    FLYWHEEL_TRY(const auto n, read_some(file.get(), reinterpret_cast<char*>(layout.head.data()) + have, head_bytes - have, path));
-    if (n == 0)
-      return error{errc::io_failed, "the shard's outline is shorter than HDF5 said", path.string()};
-    have += n;
+    const auto n = ::pread(file.get(), layout.head.data() + have, head_bytes - have, static_cast<off_t>(have));
+    if (n <= 0)
+      return error_from_errno(n < 0 ? errno : EIO, "reading the shard's outline", path.string());
+    have += static_cast<std::size_t>(n);
   }
   if (layout.table_blocks == 0)
     layout.table_offset = head_bytes;
@@ -201,15 +186,16 @@ result<shard_layout> make_shard_layout(std::vector<tensor_part> parts) {
   FLYWHEEL_CHECK(check_parts(parts));
   shard_layout layout;
   layout.parts = std::move(parts);
-  // A file in memory only, with holes where the tensors will be: nothing is left behind whoever is killed.
-  const file_handle memory{::memfd_create("flywheel-shard-outline", MFD_CLOEXEC)};
-  if (memory.get() < 0)
-    return error_from_errno(errno, "creating the shard's outline in memory");
-  const fs::path path = "/proc/self/fd/" + std::to_string(memory.get());
   // 512 bytes of metadata a tensor are enough for short names; if not, once more with twice as much.
   for (std::uint64_t room = 2048 + 512 * layout.parts.size(); room < (std::uint64_t{1} << 32); room *= 2) {
+    // Sparse: HDF5 writes its metadata only. The name is gone before anything is written, the descriptor reads it back.
+    auto name = (fs::temp_directory_path() / "flywheel-outline-XXXXXX").string();
+    const file_handle file{::mkostemp(name.data(), O_CLOEXEC)};
+    if (file.get() < 0)
+      return error_from_errno(errno, "creating the shard's outline", name);
+    const fs::path path{name};
     FLYWHEEL_CHECK((drawer{path, layout}.draw(room)));
-    FLYWHEEL_TRY(const bool fits, take_head(path, layout));
+    FLYWHEEL_TRY(const bool fits, take_head(file, path, layout));
     if (fits)
       return layout;
   }
