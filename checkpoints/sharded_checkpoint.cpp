@@ -21,9 +21,6 @@ error damaged(const fs::path& path, const std::string& what) {
   return error{errc::checksum_mismatch, what, path.string(), "use the checkpoint before it"};
 }
 
-/// Room for a run of blocks, with what direct I/O needs around it to begin and end at whole pages.
-constexpr u64 scratch_bytes = read_run_bytes + 2 * io_alignment;
-
 /// All of `into`, from `offset` on; less at the end of the file.
 result<std::size_t> read_at(int descriptor, std::span<std::byte> into, u64 offset, const fs::path& path) {
   std::size_t have = 0;
@@ -152,6 +149,10 @@ status sharded_checkpoint::run_one(const open_shard& shard, const read_task& tas
 status sharded_checkpoint::run(const std::vector<read_task>& tasks, unsigned threads) const {
   if (tasks.empty())
     return success();
+  // Room for the largest run, with what direct I/O needs around it to begin and end at whole pages.
+  u64 scratch_bytes = 0;
+  for (const auto& t : tasks)
+    scratch_bytes = std::max(scratch_bytes, t.bytes + 2 * io_alignment);
   std::vector<staging_buffer> scratch;
   for (std::size_t i = 0; i < std::min<std::size_t>(std::max(threads, 1U), tasks.size()); ++i) {
     FLYWHEEL_TRY(auto buffer, staging_buffer::create(scratch_bytes));
