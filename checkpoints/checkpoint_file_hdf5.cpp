@@ -57,7 +57,7 @@ private:
   status create_file() {
     const handle creation{H5Pcreate(H5P_FILE_CREATE)}, access{H5Pcreate(H5P_FILE_ACCESS)};
     // The latest format checksums its metadata; closing must wait for nothing that is still open.
-    if (H5Pset_userblock(creation.get(), seal_bytes) < 0 ||
+    if (H5Pset_userblock(creation.get(), seal_bytes) < 0 || H5Pset_obj_track_times(creation.get(), 0) < 0 ||
         H5Pset_libver_bounds(access.get(), H5F_LIBVER_LATEST, H5F_LIBVER_LATEST) < 0 ||
         H5Pset_fclose_degree(access.get(), H5F_CLOSE_STRONG) < 0)
       return hdf5::failure("preparing the file", path_);

@@ -91,7 +91,8 @@ public:
 private:
   status create_file(std::uint64_t metadata_bytes) {
     const handle creation{H5Pcreate(H5P_FILE_CREATE)}, access{H5Pcreate(H5P_FILE_ACCESS)};
-    if (H5Pset_userblock(creation.get(), shard_seal_bytes) < 0 ||
+    // The root group, too, would carry the time.
+    if (H5Pset_userblock(creation.get(), shard_seal_bytes) < 0 || H5Pset_obj_track_times(creation.get(), 0) < 0 ||
         H5Pset_libver_bounds(access.get(), H5F_LIBVER_LATEST, H5F_LIBVER_LATEST) < 0 ||
         H5Pset_meta_block_size(access.get(), metadata_bytes) < 0 || H5Pset_small_data_block_size(access.get(), 0) < 0 ||
         H5Pset_fclose_degree(access.get(), H5F_CLOSE_STRONG) < 0)

@@ -150,11 +150,14 @@ status sharded_checkpoint::run(const std::vector<read_task>& tasks, unsigned thr
   if (tasks.empty())
     return success();
   // Room for the largest run, with what direct I/O needs around it to begin and end at whole pages.
-  u64 scratch_bytes = 0;
-  for (const auto& t : tasks)
+  u64 scratch_bytes = 0, all_bytes = 0;
+  for (const auto& t : tasks) {
     scratch_bytes = std::max(scratch_bytes, t.bytes + 2 * io_alignment);
+    all_bytes += t.bytes;
+  }
+  threads = static_cast<unsigned>(std::min<u64>(std::max(threads, 1U), 1 + all_bytes / hash_block_bytes)); // none for a few bytes
   std::vector<staging_buffer> scratch;
-  for (std::size_t i = 0; i < std::min<std::size_t>(std::max(threads, 1U), tasks.size()); ++i) {
+  for (std::size_t i = 0; i < std::min<std::size_t>(threads, tasks.size()); ++i) {
     FLYWHEEL_TRY(auto buffer, staging_buffer::create(scratch_bytes));
     scratch.push_back(std::move(buffer));
   }

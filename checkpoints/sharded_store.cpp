@@ -75,6 +75,17 @@ void remove_checkpoint(const fs::path& folder) {
   fs::remove_all(folder, ignored);
 }
 
+/// Temporary files of attempts that were killed as they began. Called with the lock held, so that they are nobody's.
+void sweep_counters(const fs::path& root) {
+  std::vector<fs::path> leftovers;
+  std::error_code code;
+  for (fs::directory_iterator at{root, code}, end; !code && at != end; at.increment(code))
+    if (at->path().filename().string().starts_with(std::string{attempt_name} + ".tmp-"))
+      leftovers.push_back(at->path());
+  for (const auto& path : leftovers)
+    fs::remove(path, code);
+}
+
 bool is_damage(const error& e) {
   return e.klass() == error_class::damaged || e.code == errc::invalid_format || e.code == errc::not_found || e.code == errc::too_large;
 }
@@ -139,6 +150,7 @@ result<sharded_store> sharded_store::begin(const fs::path& root, std::uint64_t a
   if (newest > attempt)
     return stale(attempt, newest, root);
   if (newest < attempt) {
+    sweep_counters(root);
     FLYWHEEL_CHECK(publish_file(root / attempt_name, seal_document({{"attempt", attempt}})));
     FLYWHEEL_TRY(const auto folders, folders_in(root));
     for (const auto& f : folders)

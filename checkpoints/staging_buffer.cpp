@@ -16,7 +16,9 @@ result<staging_buffer> staging_buffer::create(std::uint64_t bytes) {
     return error{errc::out_of_memory, "staging memory of " + format_bytes(bytes), {}, "save smaller shards: use more ranks"};
   }
   b.data_ = static_cast<std::byte*>(at);
-  ::madvise(at, b.size_, MADV_HUGEPAGE);
+  constexpr std::size_t huge_page = std::size_t{2} << 20;
+  if (b.size_ >= 2 * huge_page)
+    ::madvise(at, b.size_, MADV_HUGEPAGE);
   for (std::size_t i = 0; i < b.size_; i += io_alignment)
     static_cast<volatile std::byte*>(b.data_)[i] = std::byte{0};
   return b;

@@ -88,7 +88,7 @@ TEST_F(sharded_corruption, cuts_and_missing_files_fall_back_to_the_one_before) {
   };
   for (const auto& file : {manifest(), newest() / shard_file_name(1, 2)}) {
     const auto whole = test::bytes_of(file);
-    for (const std::size_t left : {std::size_t{0}, std::size_t{7}, std::size_t{5000}, whole.size() / 2, whole.size() - 1}) {
+    for (const std::size_t left : {std::size_t{0}, std::size_t{7}, whole.size() / 3, whole.size() / 2, whole.size() - 1}) {
       test::write_bytes(file, whole.substr(0, left));
       falls_back(file.string() + " cut to " + std::to_string(left));
     }
@@ -175,7 +175,7 @@ TEST_F(sharded_corruption, manifests_that_lie_are_refused_before_anything_is_res
   refused("another table", [](json& b) { b["shards"][0]["table_offset"] = 4096; }, errc::checksum_mismatch);
   refused("another head", [](json& b) { b["shards"][0]["head_xxh3_128"] = std::string(32, '0'); }, errc::checksum_mismatch);
   refused("no hash", [](json& b) { b["shards"][0]["head_xxh3_128"] = "zz"; });
-  refused("shards in another order", [](json& b) { std::swap(b["shards"][0], b["shards"][1]); }, errc::checksum_mismatch);
+  refused("shards exchanged", [](json& b) { std::swap(b["shards"][0]["head_xxh3_128"], b["shards"][1]["head_xxh3_128"]); }, errc::checksum_mismatch);
   refused("attributes that are no text", [](json& b) { b["attributes"] = json::object(); });
 }
 
