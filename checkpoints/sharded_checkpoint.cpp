@@ -21,10 +21,10 @@ error damaged(const fs::path& path, const std::string& what) {
   return error{errc::checksum_mismatch, what, path.string(), "use the checkpoint before it"};
 }
 
-/// All of `into`, from `offset` on; less at the end of the file.
-result<std::size_t> read_at(int descriptor, std::span<std::byte> into, u64 offset, const fs::path& path) {
+/// At least the first `needed` bytes of `into`, from `offset` on; less at the end of the file.
+result<std::size_t> read_at(int descriptor, std::span<std::byte> into, std::size_t needed, u64 offset, const fs::path& path) {
   std::size_t have = 0;
-  while (have < into.size()) {
+  while (have < needed) {
     const auto n = ::pread(descriptor, into.data() + have, into.size() - have, static_cast<off_t>(offset + have));
     if (n < 0 && errno == EINTR)
       continue;
@@ -48,12 +48,13 @@ result<std::span<const std::byte>> read_past_cache(int direct, int cached, u64 o
                                                    const fs::path& path) {
   const u64 begin = round_down_to_io(offset), end = round_up_to_io(offset + bytes);
   if (direct >= 0) {
-    auto have = read_at(direct, scratch.first(end - begin), begin, path);
-    if (have && *have >= offset + bytes - begin)
+    const u64 needed = offset + bytes - begin; // not all: the file may end within its last page
+    const auto have = read_at(direct, scratch.first(end - begin), needed, begin, path);
+    if (have && *have >= needed)
       return std::span<const std::byte>{scratch.subspan(offset - begin, bytes)};
     // A file system that reads only whole files so, or a file that ends here: the cache decides.
   }
-  FLYWHEEL_TRY(const auto have, read_at(cached, scratch.first(bytes), offset, path));
+  FLYWHEEL_TRY(const auto have, read_at(cached, scratch.first(bytes), bytes, offset, path));
   if (have != bytes)
     return damaged(path, "the file ends at byte " + std::to_string(offset + have));
   return std::span<const std::byte>{scratch.first(bytes)};
@@ -77,7 +78,7 @@ result<sharded_checkpoint::open_shard> sharded_checkpoint::open_one(const fs::pa
   if (static_cast<u64>(about.st_size) != expected.bytes)
     return damaged(s.path, "the shard has " + std::to_string(about.st_size) + " bytes, the manifest says " + std::to_string(expected.bytes));
   std::vector<std::byte> head(expected.head_bytes); // no more than the file has
-  FLYWHEEL_TRY(const auto have, read_at(s.cached.get(), head, 0, s.path));
+  FLYWHEEL_TRY(const auto have, read_at(s.cached.get(), head, head.size(), 0, s.path));
   if (have != head.size() || wide_hash_of(head) != expected.head)
     return damaged(s.path, "the part before the tensors is not the one in the manifest");
   FLYWHEEL_TRY(const auto seal, check_shard_head(head, s.path.string()));

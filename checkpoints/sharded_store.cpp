@@ -102,20 +102,29 @@ result<std::vector<checkpoint_id>> list_sharded(const fs::path& root) {
 }
 
 result<found_sharded> find_newest_sharded(const fs::path& root) {
-  found_sharded found;
-  FLYWHEEL_TRY(const auto ids, list_sharded(root));
-  for (auto id = ids.rbegin(); id != ids.rend(); ++id) {
-    auto opened = sharded_checkpoint::open(root / id->folder_name());
-    if (opened) {
-      found.newest = std::move(opened).value();
-      break;
+  constexpr int looks_max = 10;
+  for (int look = 0;; ++look) {
+    found_sharded found;
+    bool changed = false;
+    FLYWHEEL_TRY(const auto ids, list_sharded(root));
+    for (auto id = ids.rbegin(); id != ids.rend(); ++id) {
+      const auto folder = root / id->folder_name();
+      auto opened = sharded_checkpoint::open(folder);
+      if (opened) {
+        found.newest = std::move(opened).value();
+        break;
+      }
+      if (!is_damage(opened.error()))
+        return std::move(opened).error();
+      std::error_code ignored;
+      changed = changed || !fs::exists(folder / manifest_file_name, ignored);
+      found.damaged.push_back(std::move(opened).error());
+      found.damaged_ids.push_back(*id);
     }
-    if (!is_damage(opened.error()))
-      return std::move(opened).error();
-    found.damaged.push_back(std::move(opened).error());
-    found.damaged_ids.push_back(*id);
+    // Not damaged, but removed while we looked, because a newer one was published: that one is wanted.
+    if (!changed || look == looks_max)
+      return found;
   }
-  return found;
 }
 
 status set_aside_sharded(const fs::path& root, checkpoint_id id) {
