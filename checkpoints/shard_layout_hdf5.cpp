@@ -16,6 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 using hdf5::handle;
 
+constexpr std::size_t page = 4096;
 constexpr const char *tensors_group = "tensors", *table_name = "blocks";
 constexpr const char *begin_name = "begin", *block_name = "first_block", *shape_name = "shape";
 
@@ -188,7 +189,9 @@ result<shard_layout> make_shard_layout(std::vector<tensor_part> parts) {
   shard_layout layout;
   layout.parts = std::move(parts);
   // 512 bytes of metadata a tensor are enough for short names; if not, once more with twice as much.
-  for (std::uint64_t room = 2048 + 512 * layout.parts.size(); room < (std::uint64_t{1} << 32); room *= 2) {
+  // Then again with what brings the first tensor to a whole page: copies between aligned places are faster.
+  bool padded = false;
+  for (std::uint64_t room = 2048 + 512 * layout.parts.size(); room < (std::uint64_t{1} << 32);) {
     // Sparse: HDF5 writes its metadata only. The name is gone before anything is written, the descriptor reads it back.
     auto name = (fs::temp_directory_path() / "flywheel-outline-XXXXXX").string();
     const file_handle file{::mkostemp(name.data(), O_CLOEXEC)};
@@ -197,8 +200,11 @@ result<shard_layout> make_shard_layout(std::vector<tensor_part> parts) {
     const fs::path path{name};
     FLYWHEEL_CHECK((drawer{path, layout}.draw(room)));
     FLYWHEEL_TRY(const bool fits, take_head(file, path, layout));
-    if (fits)
+    const auto beyond = layout.head.size() % page;
+    if (fits && (beyond == 0 || padded || layout.head.size() == layout.file_bytes))
       return layout;
+    padded = fits;
+    room = fits ? room + page - beyond : 2 * room;
   }
   return error{errc::internal, "HDF5 puts metadata among the tensors however much room it has"};
 }

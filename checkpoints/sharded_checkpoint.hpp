@@ -11,6 +11,8 @@
 namespace flywheel {
 
 inline constexpr const char* manifest_file_name = "manifest.json";
+/// More than there are cores: most wait for the disk, which has no read-ahead past the cache.
+inline constexpr unsigned read_threads = 4;
 
 /// Reading keeps its files open: retention may remove the folder meanwhile. All methods are const and may be called from any
 /// thread. Two descriptors a shard.
@@ -25,14 +27,14 @@ public:
   /// Fills every request's memory with verified bytes, with a few threads. Only blocks with wanted elements are read: at
   /// most a block more at either end of a slice. What the page cache has is taken from there, the rest is read past it.
   /// checksum_mismatch names the tensor; then the content of the requests' memory is undefined.
-  status read(std::span<const read_request> requests, unsigned threads = 2) const;
+  status read(std::span<const read_request> requests, unsigned threads = read_threads) const;
   /// A whole tensor, or some of its elements; the memory is reserved here, never more than the shards have bytes.
   result<tensor> read(const std::string& name) const;
   /// Everything, as one value.
   result<checkpoint> read_all() const;
   /// Reads every byte and then lets HDF5 compare its structure with the manifest. For a checkpoint from elsewhere, and
   /// before others are removed.
-  status verify(unsigned threads = 2) const;
+  status verify(unsigned threads = read_threads) const;
 
 private:
   struct open_shard {
