@@ -1,8 +1,9 @@
 #include "checkpoints/checkpoint_saver.hpp"
 
+#include "checkpoints/streaming_copy.hpp"
+
 #include <algorithm>
 #include <condition_variable>
-#include <cstring>
 #include <deque>
 #include <mutex>
 #include <system_error>
@@ -143,8 +144,7 @@ status checkpoint_saver::save(std::uint64_t step, std::string attributes, std::s
     if (state[p].size() != parts[p].bytes())
       return error{errc::invalid_argument, "the part has another size than its range", "tensor " + parts[p].name};
   return save(step, std::move(attributes), [&](std::size_t part, std::span<std::byte> into) {
-    if (!into.empty())
-      std::memcpy(into.data(), state[part].data(), into.size());
+    streaming_copy(into, state[part]);
     return success();
   });
 }

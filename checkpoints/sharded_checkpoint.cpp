@@ -1,13 +1,15 @@
 #include "checkpoints/sharded_checkpoint.hpp"
 
+#include "checkpoints/streaming_copy.hpp"
 #include "checkpoints/worker_threads.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 namespace flywheel {
@@ -37,10 +39,18 @@ result<std::size_t> read_at(int descriptor, std::span<std::byte> into, std::size
   return have;
 }
 
-/// True if the page cache had all of it.
-bool read_cached(int descriptor, std::span<std::byte> into, u64 offset) {
-  const iovec place{into.data(), into.size()};
-  return ::preadv2(descriptor, &place, 1, static_cast<off_t>(offset), RWF_NOWAIT) == static_cast<ssize_t>(into.size());
+/// True if the page cache has all of [offset, offset + bytes). (preadv2 with RWF_NOWAIT would tell, too, but it starts to read
+/// ahead into the cache, beside our reading past it: measured at a third of the speed.) Where the system does not tell, true.
+bool is_cached(int descriptor, u64 offset, u64 bytes) {
+  const u64 begin = round_down_to_io(offset), size = offset + bytes - begin;
+  void* const at = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, descriptor, static_cast<off_t>(begin));
+  if (at == MAP_FAILED)
+    return true;
+  std::array<unsigned char, read_run_bytes / io_alignment + 2> pages{};
+  const bool told = ::mincore(at, size, pages.data()) == 0;
+  ::munmap(at, size);
+  const auto end = pages.begin() + static_cast<std::ptrdiff_t>(round_up_to_io(size) / io_alignment);
+  return !told || std::all_of(pages.begin(), end, [](unsigned char page) { return (page & 1) != 0; });
 }
 
 /// The bytes [offset, offset + bytes) from the disk, somewhere in `scratch`.
@@ -116,33 +126,32 @@ status sharded_checkpoint::check_block(const open_shard& shard, const read_task&
 }
 
 status sharded_checkpoint::run_one(const open_shard& shard, const read_task& task, const staging_buffer& scratch) {
-  u64 at = 0; // how far into the run
   const auto size_at = [&](u64 from) { return std::min(hash_block_bytes, task.bytes - from); };
   // What is wanted of the block at `from`, and where it goes.
   const auto deliver = [&](u64 from, std::span<const std::byte> block) {
     const u64 begin = std::max(from, task.skip), end = std::min(from + block.size(), task.skip + task.into.size());
     if (begin < end)
-      std::memcpy(task.into.data() + (begin - task.skip), block.data() + (begin - from), end - begin);
+      streaming_copy(task.into.subspan(begin - task.skip, end - begin), block.subspan(begin - from, end - begin));
   };
-  while (at < task.bytes) {
+  if (shard.direct.get() >= 0 && !is_cached(shard.cached.get(), task.offset, task.bytes)) {
+    FLYWHEEL_TRY(const auto run, read_past_cache(shard.direct.get(), shard.cached.get(), task.offset, task.bytes, scratch.bytes(), shard.path));
+    for (u64 at = 0; at < task.bytes; at += hash_block_bytes) {
+      const auto block = run.subspan(at, size_at(at));
+      FLYWHEEL_CHECK(check_block(shard, task, at, block));
+      deliver(at, block);
+    }
+    return success();
+  }
+  for (u64 at = 0; at < task.bytes; at += hash_block_bytes) {
     const u64 size = size_at(at);
     const bool all_wanted = at >= task.skip && at + size <= task.skip + task.into.size();
     const auto target = all_wanted ? task.into.subspan(at - task.skip, size) : scratch.bytes().first(size);
-    if (!read_cached(shard.cached.get(), target, task.offset + at))
-      break;
+    FLYWHEEL_TRY(const auto have, read_at(shard.cached.get(), target, size, task.offset + at, shard.path));
+    if (have != size)
+      return damaged(shard.path, "the file ends at byte " + std::to_string(task.offset + at + have));
     FLYWHEEL_CHECK(check_block(shard, task, at, target));
     if (!all_wanted)
       deliver(at, target);
-    at += size;
-  }
-  if (at == task.bytes)
-    return success();
-  FLYWHEEL_TRY(const auto rest, read_past_cache(shard.direct.get(), shard.cached.get(), task.offset + at, task.bytes - at,
-                                                scratch.bytes(), shard.path));
-  for (u64 from = at; from < task.bytes; from += hash_block_bytes) {
-    const auto block = rest.subspan(from - at, size_at(from));
-    FLYWHEEL_CHECK(check_block(shard, task, from, block));
-    deliver(from, block);
   }
   return success();
 }
