@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -14,9 +15,17 @@
 
 namespace flywheel {
 
-enum class tensor_type : std::uint8_t { f32, f64, i32, i64, u8, u16, u32, u64 };
+/// f16 is IEEE binary16, bf16 the upper half of an f32. New types go to the end.
+enum class tensor_type : std::uint8_t { f32, f64, i32, i64, u8, u16, u32, u64, i8, i16, f16, bf16 };
+inline constexpr int tensor_type_count = 12;
 std::string_view name_of(tensor_type type) noexcept;
 std::size_t size_of(tensor_type type) noexcept;
+/// The inverse of name_of; nothing for an unknown name.
+std::optional<tensor_type> tensor_type_from_name(std::string_view name) noexcept;
+
+/// The bits of a 16-bit float; arithmetic on them belongs to who trains.
+enum class f16_bits : std::uint16_t {};
+enum class bf16_bits : std::uint16_t {};
 
 template <class T> constexpr tensor_type tensor_type_of() noexcept {
   if constexpr (std::is_same_v<T, float>)
@@ -33,6 +42,14 @@ template <class T> constexpr tensor_type tensor_type_of() noexcept {
     return tensor_type::u32;
   else if constexpr (std::is_same_v<T, std::uint64_t>)
     return tensor_type::u64;
+  else if constexpr (std::is_same_v<T, std::int8_t>)
+    return tensor_type::i8;
+  else if constexpr (std::is_same_v<T, std::int16_t>)
+    return tensor_type::i16;
+  else if constexpr (std::is_same_v<T, f16_bits>)
+    return tensor_type::f16;
+  else if constexpr (std::is_same_v<T, bf16_bits>)
+    return tensor_type::bf16;
   else {
     static_assert(std::is_same_v<T, std::uint8_t>, "not an element type of a tensor");
     return tensor_type::u8;

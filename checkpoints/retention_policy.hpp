@@ -1,6 +1,8 @@
 #pragma once
 // Which checkpoints may go. Pure.
 
+#include "checkpoints/checkpoint_id.hpp"
+
 #include <cstdint>
 #include <vector>
 
@@ -13,5 +15,7 @@ struct retention_rule {
 
 /// The steps to remove, oldest first. `steps` in any order.
 std::vector<std::uint64_t> steps_to_remove(const retention_rule& rule, std::vector<std::uint64_t> steps);
+/// The same for checkpoints of several attempts: a later attempt is newer whatever its step.
+std::vector<checkpoint_id> checkpoints_to_remove(const retention_rule& rule, std::vector<checkpoint_id> present);
 
 } // namespace flywheel

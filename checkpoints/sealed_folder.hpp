@@ -19,8 +19,9 @@ struct sealed_document {
   digest id;        ///< SHA-256 of the body's compact text
   std::string body; ///< that text
 };
-/// Any changed byte is checksum_mismatch naming the file; not_found if there is no such file.
-result<sealed_document> read_document(const std::filesystem::path& path);
+inline constexpr std::size_t document_bytes_max = std::size_t{4} << 20;
+/// Any changed byte is checksum_mismatch naming the file; not_found if there is no such file; too_large before it is read.
+result<sealed_document> read_document(const std::filesystem::path& path, std::size_t bytes_max = document_bytes_max);
 
 /// {"<relative path>":{"bytes":n,"sha256":"..."}} of every file under `folder` except `manifest` itself. Links, devices and
 /// pipes are refused: a published folder holds files only.

@@ -1,6 +1,8 @@
 #pragma once
 // Seeded randomness, passed in. Same seed, same history (I13), on every platform: no std distributions.
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 #include <vector>
@@ -14,6 +16,15 @@ public:
   explicit random_source(std::uint64_t seed) noexcept;
   /// An independent stream for a named purpose, e.g. derive(seed, "trial/7/fold/2").
   static random_source derive(std::uint64_t seed, std::string_view label) noexcept;
+
+  /// The generator's words: kept in a checkpoint, they go on with the same numbers. Not all zero.
+  std::array<std::uint64_t, 4> state() const noexcept { return {state_[0], state_[1], state_[2], state_[3]}; }
+  static random_source from_state(const std::array<std::uint64_t, 4>& words) noexcept {
+    random_source r{0};
+    for (std::size_t i = 0; i < words.size(); ++i)
+      r.state_[i] = words[i];
+    return r;
+  }
 
   std::uint64_t next() noexcept;
   /// Uniform in [0, 1), 53 bits.

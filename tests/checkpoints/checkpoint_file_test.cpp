@@ -97,7 +97,7 @@ TEST(checkpoint_file, equal_content_is_equal_bytes_whenever_it_is_written) {
   const auto path = folder.path() / "c.h5";
   ASSERT_TRUE(write_checkpoint(path, test::sample_checkpoint(1, 1)));
   const hdf5::handle file{H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT)};
-  for (const auto* name : {"/tensors", "/tensors/weights", "/attributes"}) {
+  for (const auto* name : {"/", "/tensors", "/tensors/weights", "/attributes"}) {
     H5O_info_t info{};
     ASSERT_GE(H5Oget_info_by_name2(file.get(), name, &info, H5O_INFO_TIME, H5P_DEFAULT), 0);
     EXPECT_EQ(info.mtime + info.ctime + info.btime, 0) << name << " carries a time";

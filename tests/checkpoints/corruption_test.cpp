@@ -114,6 +114,14 @@ TEST_F(corruption, a_flip_under_a_right_seal_is_caught_by_the_tensors_own_checks
   EXPECT_NE(r.error().what.find("weights"), std::string::npos) << r.error().to_string();
 }
 
+TEST_F(corruption, a_cut_under_a_right_seal_is_reported_by_what_lies_behind) {
+  for (std::size_t left = seal_bytes; left < whole_.size(); left += 97) {
+    test::write_bytes(path_, whole_.substr(0, left));
+    ASSERT_TRUE(write_seal(path_, 42));
+    ASSERT_FALSE(read_checkpoint(path_)) << "cut to " << left;
+  }
+}
+
 TEST_F(corruption, a_newer_seal_is_told_from_damage) {
   auto newer = whole_;
   newer[8] = 2;
@@ -217,6 +225,32 @@ TEST(hostile_checkpoint, structures_we_never_write_are_refused) {
   refused("no tensors", [&](hostile_file& f) {
     f.tensors = handle{};
     H5Ldelete(f.file.get(), "tensors", H5P_DEFAULT);
+  });
+  refused("a virtual dataset over another file", [&](hostile_file& f) {
+    const hsize_t extent = 4;
+    const handle p{H5Pcreate(H5P_DATASET_CREATE)}, space{H5Screate_simple(1, &extent, nullptr)};
+    ASSERT_GE(H5Pset_virtual(p.get(), space.get(), outside.c_str(), "/x", space.get()), 0);
+    f.array(f.tensors, "a", H5T_IEEE_F32LE, {4}, nullptr, hash_of_four, p.get());
+  });
+  refused("a group that contains the file's root", [&](hostile_file& f) {
+    ASSERT_GE(H5Lcreate_hard(f.file.get(), "/", f.tensors.get(), "a", H5P_DEFAULT, H5P_DEFAULT), 0);
+  });
+  refused("tensors that are a link to themselves", [&](hostile_file& f) {
+    f.tensors = handle{};
+    H5Ldelete(f.file.get(), "tensors", H5P_DEFAULT);
+    ASSERT_GE(H5Lcreate_soft("/tensors", f.file.get(), "tensors", H5P_DEFAULT, H5P_DEFAULT), 0);
+  });
+  refused("tensors in another file", [&](hostile_file& f) {
+    f.tensors = handle{};
+    H5Ldelete(f.file.get(), "tensors", H5P_DEFAULT);
+    ASSERT_GE(H5Lcreate_external(outside.c_str(), "/tensors", f.file.get(), "tensors", H5P_DEFAULT, H5P_DEFAULT), 0);
+  });
+  refused("16 bits that are neither f16 nor bf16", [&](hostile_file& f) {
+    const handle odd{H5Tcopy(H5T_IEEE_F32LE)};
+    H5Tset_fields(odd.get(), 15, 9, 6, 0, 9);
+    H5Tset_ebias(odd.get(), 31);
+    H5Tset_size(odd.get(), 2);
+    f.array(f.tensors, "a", odd.get(), {8}, four, hash_of_four);
   });
   refused("attributes that are no text", [&](hostile_file& f) {
     H5Ldelete(f.file.get(), "attributes", H5P_DEFAULT);

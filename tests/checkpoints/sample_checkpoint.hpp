@@ -45,6 +45,10 @@ inline checkpoint sample_checkpoint(std::uint64_t step, std::uint64_t seed, std:
   c.tensors.push_back(tensor::of("u16", std::vector<std::uint16_t>{65535}));
   c.tensors.push_back(tensor::of("u32", std::vector<std::uint32_t>{4'000'000'000u}));
   c.tensors.push_back(tensor::of("u64", std::vector<std::uint64_t>{~0ull}));
+  c.tensors.push_back(tensor::of("i8", std::vector<std::int8_t>{-128, 127}));
+  c.tensors.push_back(tensor::of("i16", std::vector<std::int16_t>{-32768, 5}));
+  c.tensors.push_back(tensor::of("f16", std::vector<f16_bits>{f16_bits{0x3c00}, f16_bits{0x7e01}})); // 1 and a NaN
+  c.tensors.push_back(tensor::of("bf16", std::vector<bf16_bits>{bf16_bits{0x3f80}, bf16_bits{0x7fc1}}));
   c.tensors.push_back(tensor::of("empty", std::vector<float>{}));
   c.tensors.push_back({"scalar", tensor_type::f32, {}, std::vector<std::byte>(4)});
   c.tensors.push_back(tensor::of<float>("cube", std::span<const float>{weights}.first(24), {2, 3, 4}));

@@ -1,0 +1,158 @@
+#include "checkpoints/checkpoint_saver.hpp"
+
+#include "checkpoints/streaming_copy.hpp"
+
+#include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+namespace flywheel {
+
+struct checkpoint_saver::impl {
+  struct job {
+    std::size_t buffer = 0;
+    std::uint64_t step = 0;
+    std::string attributes;
+  };
+
+  sharded_store store;
+  saver_options options;
+  shard_layout layout;
+  std::vector<staging_buffer> buffers;
+
+  std::mutex mutex; ///< of what follows, but for `cancelled`
+  std::condition_variable changed;
+  std::vector<std::size_t> free;
+  std::deque<job> queue;
+  bool writing = false, ending = false;
+  status failure;
+  std::atomic<bool> cancelled{false};
+  std::thread writer;
+
+  std::optional<std::uint64_t> last_step; ///< only the caller's thread
+
+  status write(const job& j) {
+    FLYWHEEL_CHECK(store.write(j.step, options.rank, options.ranks, j.attributes, layout, buffers[j.buffer], options.write, cancelled));
+    if (auto published = store.publish(j.step, options.ranks); !published)
+      return std::move(published).error();
+    return success();
+  }
+
+  void run() {
+    std::unique_lock lock{mutex};
+    for (;;) {
+      changed.wait(lock, [&] { return ending || !queue.empty(); });
+      if (ending)
+        return;
+      const job j = std::move(queue.front());
+      queue.pop_front();
+      writing = true;
+      lock.unlock();
+      auto s = write(j);
+      lock.lock();
+      writing = false;
+      free.push_back(j.buffer);
+      if (!s && failure)
+        failure = std::move(s);
+      changed.notify_all();
+    }
+  }
+
+  status take_failure() { return std::exchange(failure, success()); }
+};
+
+checkpoint_saver::checkpoint_saver(std::unique_ptr<impl> i) noexcept : impl_(std::move(i)) {}
+
+result<std::unique_ptr<checkpoint_saver>> checkpoint_saver::start(sharded_store store, std::vector<tensor_part> parts, saver_options options) {
+  if (options.rank >= options.ranks || options.ranks > ranks_max || options.buffers == 0)
+    return error{errc::invalid_argument, "a saver has a rank below the number of ranks, and at least one buffer"};
+  auto i = std::make_unique<impl>();
+  i->store = std::move(store);
+  i->options = options;
+  FLYWHEEL_TRY(i->layout, make_shard_layout(std::move(parts)));
+  for (unsigned b = 0; b < options.buffers; ++b) {
+    FLYWHEEL_TRY(auto image, make_shard_image(i->layout));
+    i->buffers.push_back(std::move(image));
+    i->free.push_back(b);
+  }
+  try {
+    i->writer = std::thread{[raw = i.get()] { raw->run(); }};
+  } catch (const std::system_error& e) {
+    return error{errc::no_capacity, std::string{"no thread for the saver: "} + e.what()};
+  }
+  return std::unique_ptr<checkpoint_saver>{new checkpoint_saver{std::move(i)}};
+}
+
+checkpoint_saver::~checkpoint_saver() {
+  impl_->cancelled = true;
+  {
+    const std::lock_guard guard{impl_->mutex};
+    impl_->ending = true;
+  }
+  impl_->changed.notify_all();
+  impl_->writer.join();
+}
+
+const shard_layout& checkpoint_saver::layout() const noexcept { return impl_->layout; }
+
+status checkpoint_saver::save(std::uint64_t step, std::string attributes, const fill_function& fill) {
+  {
+    std::unique_lock lock{impl_->mutex};
+    impl_->changed.wait(lock, [&] { return !impl_->free.empty(); });
+  }
+  return try_save(step, std::move(attributes), fill);
+}
+
+status checkpoint_saver::try_save(std::uint64_t step, std::string attributes, const fill_function& fill) {
+  auto& i = *impl_;
+  std::size_t buffer = 0;
+  {
+    const std::lock_guard guard{i.mutex};
+    if (!i.failure)
+      return i.take_failure();
+    if (i.last_step && step <= *i.last_step)
+      return error{errc::invalid_argument, "step " + std::to_string(step) + " is saved after step " + std::to_string(*i.last_step)};
+    if (i.free.empty())
+      return error{errc::no_capacity, "the save before is still being written", {}, "save less often, or give the saver another buffer"};
+    buffer = i.free.back();
+    i.free.pop_back();
+  }
+  status filled;
+  for (std::size_t part = 0; part < i.layout.parts.size() && filled; ++part)
+    filled = fill(part, part_of_image(i.buffers[buffer], i.layout, part));
+  {
+    const std::lock_guard guard{i.mutex};
+    if (!filled) {
+      i.free.push_back(buffer);
+      return filled;
+    }
+    i.last_step = step;
+    i.queue.push_back({buffer, step, std::move(attributes)});
+  }
+  i.changed.notify_all();
+  return success();
+}
+
+status checkpoint_saver::save(std::uint64_t step, std::string attributes, std::span<const std::span<const std::byte>> state) {
+  const auto& parts = impl_->layout.parts;
+  if (state.size() != parts.size())
+    return error{errc::invalid_argument, std::to_string(state.size()) + " parts were given, the shard has " + std::to_string(parts.size())};
+  for (std::size_t p = 0; p < parts.size(); ++p)
+    if (state[p].size() != parts[p].bytes())
+      return error{errc::invalid_argument, "the part has another size than its range", "tensor " + parts[p].name};
+  return save(step, std::move(attributes), [&](std::size_t part, std::span<std::byte> into) {
+    streaming_copy(into, state[part]);
+    return success();
+  });
+}
+
+status checkpoint_saver::wait() {
+  std::unique_lock lock{impl_->mutex};
+  impl_->changed.wait(lock, [&] { return impl_->queue.empty() && !impl_->writing; });
+  return impl_->take_failure();
+}
+
+} // namespace flywheel
