@@ -95,7 +95,8 @@ result<sharded_checkpoint::open_shard> sharded_checkpoint::open_one(const fs::pa
   if (seal != shard_seal{expected.bytes, m.id.step, m.id.attempt, rank, ranks, expected.head_bytes, expected.table_offset, expected.table_blocks})
     return damaged(s.path, "the shard belongs to another checkpoint");
   s.table.resize(expected.table_blocks);
-  std::memcpy(s.table.data(), head.data() + expected.table_offset, s.table.size() * sizeof(u64));
+  if (!s.table.empty()) // a rank may hold no tensor at all
+    std::memcpy(s.table.data(), head.data() + expected.table_offset, s.table.size() * sizeof(u64));
   if (auto direct = open_file(s.path, O_RDONLY | O_DIRECT))
     s.direct = std::move(direct).value();
   return s;
