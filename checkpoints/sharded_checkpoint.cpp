@@ -39,8 +39,9 @@ result<std::size_t> read_at(int descriptor, std::span<std::byte> into, std::size
   return have;
 }
 
-/// True if the page cache has all of [offset, offset + bytes). (preadv2 with RWF_NOWAIT would tell, too, but it starts to read
-/// ahead into the cache, beside our reading past it: measured at a third of the speed.) Where the system does not tell, true.
+/// True if the page cache has all of [offset, offset + bytes). (preadv2 with RWF_NOWAIT would tell, too, but may start to
+/// read ahead into the cache, beside our reading past it; that it costs speed is suspected, not measured.) Where the system
+/// does not tell, true.
 bool is_cached(int descriptor, u64 offset, u64 bytes) {
   const u64 begin = round_down_to_io(offset), size = offset + bytes - begin;
   void* const at = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, descriptor, static_cast<off_t>(begin));
