@@ -63,33 +63,44 @@ std::string evaluated(const workshop& w) {
 
 } // namespace
 
-TEST(recovery, kill_9_of_the_program_at_random_moments_then_the_same_command) {
-  workshop calm, rough;
-  // One trial at a time: of two at once the quicker one teaches the other, and a kill may change which one that is.
-  const char* const one_at_a_time = "resources: {slots: 1}\n";
-  calm.small_goal(one_at_a_time);
-  rough.small_goal(one_at_a_time);
-  ASSERT_EQ(run(calm, {"run", calm.goal.string(), "--approve"}).exit_code, 0);
-  const auto steady = calm.journal().size();
+namespace {
 
-  random_source dice{20261121};
+/// Kills the program again and again while it runs the workshop's goal, each time when the journal has grown by a random
+/// number of events (every phase gets its turn, on any machine), then lets it finish. Returns how often.
+int kill_until_done(const workshop& w, std::size_t steady, std::uint64_t seed) {
+  random_source dice{seed};
   int kills = 0;
   for (; kills < 12; ++kills) {
-    program p{rough, {"run", rough.goal.string(), "--approve"}};
-    // Killed when the journal has grown by a random number of events: every phase gets its turn, on any machine.
-    const auto until = rough.journal().size() + 1 + dice.below(steady / 8 + 1);
-    if (!eventually([&] { return rough.journal().size() >= until || !p.running(); }))
-      FAIL() << "no progress: " << p.err();
+    program p{w, {"run", w.goal.string(), "--approve"}};
+    const auto until = w.journal().size() + 1 + dice.below(steady / 8 + 1);
+    if (!eventually([&] { return w.journal().size() >= until || !p.running(); }))
+      ADD_FAILURE() << "no progress: " << p.err();
     if (!p.running())
       break;
     p.signal(SIGKILL);
     EXPECT_EQ(p.wait().exit_code, -SIGKILL);
   }
-  const auto last = run(rough, {"run", rough.goal.string(), "--approve"});
+  const auto last = run(w, {"run", w.goal.string(), "--approve"});
   EXPECT_EQ(last.exit_code, 0) << last.err;
-  EXPECT_GT(kills, 3);
+  return kills;
+}
+
+} // namespace
+
+TEST(recovery, kill_9_of_the_program_at_random_moments_then_the_same_command) {
+  workshop calm, rough, two_at_once;
+  // One trial at a time: of two at once the quicker one teaches the other, and a kill may change which one that is.
+  const char* const one_at_a_time = "resources: {slots: 1}\n";
+  calm.small_goal(one_at_a_time);
+  rough.small_goal(one_at_a_time);
+  two_at_once.small_goal("resources: {slots: 2}\n");
+  ASSERT_EQ(run(calm, {"run", calm.goal.string(), "--approve"}).exit_code, 0);
+  const auto steady = calm.journal().size();
+  EXPECT_GT(kill_until_done(rough, steady, 20261121), 3);
   expect_one_goal_done_once(rough);
   EXPECT_EQ(evaluated(rough), evaluated(calm)) << "the way there does not change the result (I13)";
+  EXPECT_GT(kill_until_done(two_at_once, steady, 20261122), 3);
+  expect_one_goal_done_once(two_at_once);
 }
 
 TEST(recovery, a_killed_or_frozen_worker_is_replaced_and_the_goal_goes_on) {

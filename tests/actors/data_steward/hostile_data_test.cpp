@@ -2,12 +2,12 @@
 
 #include "actors/data_steward/steward.hpp"
 #include "tests/actors/data_steward/pass_fixture.hpp"
+#include "tests/peak_memory.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <fstream>
-#include <sys/resource.h>
 #include <zstd.h>
 
 using namespace flywheel;
@@ -48,12 +48,6 @@ std::string rows_with(const std::string& header, const std::function<std::string
   for (int i = 0; i < rows; ++i)
     text += std::to_string(i * 37 % 101) + (i % 3 == 0 ? ",yes" : ",no") + more(i) + "\n";
   return text;
-}
-
-long peak_kib() {
-  struct rusage usage {};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return usage.ru_maxrss;
 }
 
 } // namespace
@@ -104,17 +98,12 @@ TEST_F(hostile_data, a_cell_of_one_gigabyte_is_passed_over_in_bounded_memory) {
   for (int i = 0; i < 64; ++i)
     file += big;
   file += frame("\"\n3,y\n");
-  const long before = peak_kib();
+  const flywheel::test::peak_memory memory;
   const auto found = run(two_columns(file));
   ASSERT_TRUE(found) << found.error().to_string();
   EXPECT_THAT(found->good, ElementsAre("1: [1] [x]", "3: [3] [y]"));
   EXPECT_THAT(found->bad, ElementsAre("row 2 line 3 : row-size"));
-#if defined(__SANITIZE_ADDRESS__)
-  constexpr long allowed = 512 * 1024; // the sanitizer keeps what was freed
-#else
-  constexpr long allowed = 64 * 1024;
-#endif
-  EXPECT_LT(peak_kib() - before, allowed);
+  EXPECT_LT(memory.kib(), 64 * 1024);
 }
 
 TEST_F(hostile_data, a_schema_change_in_mid_file_is_named_row_by_row_or_refuses_the_file) {
