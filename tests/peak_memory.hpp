@@ -5,9 +5,13 @@
 #include <sys/resource.h>
 
 #if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/allocator_interface.h>
-
 #include <atomic>
+#include <cstddef>
+
+// Of the sanitizers' allocator interface, whose header Debian's GCC does not bring.
+extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*)(const volatile void*, std::size_t),
+                                                         void (*)(const volatile void*));
+extern "C" std::size_t __sanitizer_get_allocated_size(const volatile void*);
 #endif
 
 namespace flywheel::test {
@@ -32,7 +36,7 @@ private:
   }
   static void freed(const volatile void* p) {
     if (p != nullptr)
-      live.fetch_sub(static_cast<long>(__sanitizer_get_allocated_size(const_cast<const void*>(p))));
+      live.fetch_sub(static_cast<long>(__sanitizer_get_allocated_size(p)));
   }
   inline static std::atomic<long> live{0}, peak{0};
   long before_ = 0;
