@@ -3,6 +3,7 @@
 //     model.ubj (XGBoost's file, for the peer), model/ (the same bytes read into our forest), columns.json, rows.jsonl
 //   bench_serve serve FOLDER THREADS       serves model/; prints the port; ends with its input
 
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/content/publish.hpp"
 #include "deploy/server/model_server.hpp"
@@ -10,7 +11,6 @@
 #include "models/gbt_model.hpp"
 #include "models/xgboost_model_format.hpp"
 
-#include <nlohmann/json.hpp>
 #include <xgboost/c_api.h>
 
 #include <atomic>

@@ -3,10 +3,9 @@
 //   bench_steward check FILE THREADS        the steward's full check of it; prints one JSON object
 
 #include "actors/data_steward/file_check.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/base/random.hpp"
 #include "cluster/base/text.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <array>
 #include <chrono>
