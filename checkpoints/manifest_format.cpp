@@ -1,9 +1,8 @@
 #include "checkpoints/manifest_format.hpp"
 
 #include "checkpoints/sealed_folder.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <charconv>

@@ -2,12 +2,11 @@
 
 #include "checkpoints/sealed_folder.hpp"
 #include "cluster/base/ids.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/base/limits.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/content/file.hpp"
 #include "cluster/content/publish.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cerrno>

@@ -1,8 +1,7 @@
 #include "checkpoints/safetensors_format.hpp"
 
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <array>

@@ -1,9 +1,8 @@
 #include "checkpoints/sealed_folder.hpp"
 
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/content/publish.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <set>
 

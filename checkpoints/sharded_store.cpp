@@ -1,10 +1,9 @@
 #include "checkpoints/sharded_store.hpp"
 
 #include "checkpoints/sealed_folder.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/content/publish.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cerrno>

@@ -1,9 +1,8 @@
 #include "deploy/release.hpp"
 
 #include "checkpoints/sealed_folder.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/content/publish.hpp"
-
-#include <nlohmann/json.hpp>
 
 namespace flywheel {
 namespace {

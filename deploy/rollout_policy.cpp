@@ -1,8 +1,7 @@
 #include "deploy/rollout_policy.hpp"
 
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>

@@ -2,13 +2,13 @@
 
 #include "checkpoints/checkpoint_file.hpp"
 #include "cluster/base/assert.hpp"
+#include "cluster/base/json.hpp"
 #include "gpu/denormals.hpp"
 #include "gpu/kernels/loss.hpp"
 #include "models/model_file.hpp"
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 namespace flywheel {
 

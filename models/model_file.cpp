@@ -1,11 +1,10 @@
 #include "models/model_file.hpp"
 
 #include "cluster/base/ids.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/base/limits.hpp"
 #include "cluster/content/digest.hpp"
 #include "cluster/content/publish.hpp"
-
-#include <nlohmann/json.hpp>
 
 namespace flywheel {
 

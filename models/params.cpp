@@ -1,6 +1,5 @@
+#include "cluster/base/json.hpp"
 #include "models/trial.hpp"
-
-#include <nlohmann/json.hpp>
 
 namespace flywheel {
 

@@ -1,6 +1,6 @@
 #include "models/task_json.hpp"
 
-#include <nlohmann/json.hpp>
+#include "cluster/base/json.hpp"
 
 namespace flywheel {
 

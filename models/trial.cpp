@@ -4,13 +4,12 @@
 #include "checkpoints/seal_format.hpp"
 #include "cluster/base/assert.hpp"
 #include "cluster/base/clock.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/base/random.hpp"
 #include "cluster/base/text.hpp"
 #include "models/features.hpp"
 #include "models/fold_plan.hpp"
 #include "models/learner.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>

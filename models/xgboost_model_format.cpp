@@ -1,6 +1,6 @@
 #include "models/xgboost_model_format.hpp"
 
-#include <nlohmann/json.hpp>
+#include "cluster/base/json.hpp"
 
 #include <algorithm>
 

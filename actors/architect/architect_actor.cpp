@@ -4,11 +4,10 @@
 #include "actors/protocol/agent_directory.hpp"
 #include "actors/protocol/blocking_job.hpp"
 #include "actors/protocol/study_order.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/dataset/table_format.hpp"
 #include "cluster/goal/goal_parser.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 

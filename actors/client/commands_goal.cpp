@@ -6,12 +6,11 @@
 #include "actors/node/control_endpoint.hpp"
 #include "actors/node/node.hpp"
 #include "cluster/base/ids.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/content/publish.hpp"
 #include "cluster/goal/goal_parser.hpp"
 #include "cluster/journal/state_directory.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <fcntl.h>
 #include <spawn.h>

@@ -2,11 +2,10 @@
 #include "actors/client/goal_report.hpp"
 #include "actors/client/why_answer.hpp"
 #include "checkpoints/registry.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/journal/journal.hpp"
 #include "cluster/journal/state_directory.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>

@@ -5,6 +5,7 @@
 #include "actors/client/serving_place.hpp"
 #include "actors/data_steward/file_check.hpp"
 #include "checkpoints/registry.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/base/limits.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/content/publish.hpp"
@@ -12,8 +13,6 @@
 #include "cluster/journal/state_directory.hpp"
 #include "deploy/http_client.hpp"
 #include "deploy/server/row_reader.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <unistd.h>
 

@@ -1,9 +1,9 @@
 #include "actors/client/control_client.hpp"
 
 #include "actors/protocol/control_format.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/journal/state_directory.hpp"
 
-#include <nlohmann/json.hpp>
 #include <zmq.hpp>
 
 namespace flywheel {

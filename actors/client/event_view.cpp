@@ -1,10 +1,9 @@
 #include "actors/client/event_view.hpp"
 
 #include "actors/client/terminal.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "models/task.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 

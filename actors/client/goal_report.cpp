@@ -2,10 +2,9 @@
 
 #include "actors/client/output_format.hpp"
 #include "actors/client/terminal.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "models/task.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <cmath>
 #include <sstream>

@@ -1,8 +1,7 @@
 #include "actors/client/output_format.hpp"
 
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <array>

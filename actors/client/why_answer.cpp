@@ -1,9 +1,8 @@
 #include "actors/client/why_answer.hpp"
 
 #include "actors/client/terminal.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <map>

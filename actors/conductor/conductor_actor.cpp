@@ -5,10 +5,9 @@
 #include "actors/protocol/agent_directory.hpp"
 #include "actors/protocol/blocking_job.hpp"
 #include "cluster/base/ids.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/goal/goal_parser.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <cstdio>
 #include <filesystem>

@@ -1,9 +1,8 @@
 #include "actors/conductor/plan_graph.hpp"
 
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/content/digest.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <map>

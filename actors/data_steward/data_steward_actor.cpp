@@ -3,11 +3,10 @@
 #include "actors/data_steward/steward.hpp"
 #include "actors/protocol/agent_directory.hpp"
 #include "actors/protocol/blocking_job.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/goal/goal_parser.hpp"
 #include "models/task_json.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 

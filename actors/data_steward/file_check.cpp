@@ -3,9 +3,8 @@
 #include "actors/data_steward/checking_pass.hpp"
 #include "actors/data_steward/data_findings.hpp"
 #include "actors/data_steward/verdict.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 

@@ -1,8 +1,7 @@
 #include "actors/data_steward/row_table.hpp"
 
+#include "cluster/base/json.hpp"
 #include "cluster/base/limits.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <fcntl.h>

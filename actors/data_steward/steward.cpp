@@ -7,12 +7,11 @@
 #include "actors/data_steward/split_planner.hpp"
 #include "actors/data_steward/verdict.hpp"
 #include "cluster/base/ids.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/base/random.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/content/publish.hpp"
 #include "cluster/dataset/table_format.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>

@@ -4,9 +4,8 @@
 #include "actors/deployer/rollout_step.hpp"
 #include "actors/protocol/agent_directory.hpp"
 #include "actors/protocol/blocking_job.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/goal/goal_parser.hpp"
-
-#include <nlohmann/json.hpp>
 
 namespace flywheel {
 namespace {

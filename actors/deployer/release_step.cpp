@@ -1,10 +1,9 @@
 #include "actors/deployer/release_step.hpp"
 
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/content/publish.hpp"
 #include "cluster/goal/goal_parser.hpp"
-
-#include <nlohmann/json.hpp>
 
 namespace flywheel {
 

@@ -2,13 +2,12 @@
 
 #include "actors/protocol/approvals.hpp"
 #include "actors/protocol/packed_floats.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/dataset/snapshot.hpp"
 #include "cluster/goal/goal_parser.hpp"
 #include "deploy/release.hpp"
 #include "deploy/rollout_policy.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>

@@ -1,9 +1,8 @@
 // The evaluation report as JSON, described in docs/evaluation.md. Numbers that are not finite are null.
 #include "actors/evaluator/evaluation_report.hpp"
 
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <cmath>
 #include <limits>

@@ -4,13 +4,12 @@
 #include "actors/evaluator/traffic_replay.hpp"
 #include "actors/protocol/blocking_job.hpp"
 #include "checkpoints/registry.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/dataset/snapshot.hpp"
 #include "cluster/goal/goal_parser.hpp"
 #include "cluster/goal/row_expression.hpp"
 #include "models/task_json.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>

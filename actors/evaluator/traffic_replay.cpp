@@ -1,8 +1,7 @@
 #include "actors/evaluator/traffic_replay.hpp"
 
+#include "cluster/base/json.hpp"
 #include "deploy/http_client.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <cmath>
 

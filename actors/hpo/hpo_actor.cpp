@@ -3,10 +3,9 @@
 #include "actors/hpo/search_order.hpp"
 #include "actors/protocol/agent_directory.hpp"
 #include "actors/protocol/blocking_job.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/goal/goal_parser.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <cmath>
 #include <cstdlib>

@@ -2,8 +2,7 @@
 
 #include "actors/hpo/halving_pruner.hpp"
 #include "actors/hpo/sampler.hpp"
-
-#include <nlohmann/json.hpp>
+#include "cluster/base/json.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -1,8 +1,7 @@
 #include "actors/hpo/study_format.hpp"
 
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <cmath>
 #include <limits>

@@ -3,10 +3,9 @@
 #include "actors/hpo/halving_pruner.hpp"
 #include "actors/hpo/study_format.hpp"
 #include "cluster/base/assert.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/statistics/distributions.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>

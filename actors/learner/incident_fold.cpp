@@ -1,6 +1,6 @@
 #include "actors/learner/incident_fold.hpp"
 
-#include <nlohmann/json.hpp>
+#include "cluster/base/json.hpp"
 
 #include <algorithm>
 #include <map>

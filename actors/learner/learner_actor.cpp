@@ -2,10 +2,9 @@
 
 #include "actors/learner/incident_fold.hpp"
 #include "actors/protocol/agent_directory.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/goal/goal_parser.hpp"
-
-#include <nlohmann/json.hpp>
 
 namespace flywheel {
 namespace {

@@ -2,10 +2,9 @@
 
 #include "actors/monitor/distribution_distance.hpp"
 #include "cluster/base/assert.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/statistics/distributions.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>

@@ -4,12 +4,11 @@
 #include "actors/protocol/agent_directory.hpp"
 #include "actors/protocol/blocking_job.hpp"
 #include "actors/protocol/packed_floats.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/dataset/snapshot.hpp"
 #include "cluster/goal/goal_parser.hpp"
 #include "models/tabular_model.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <deque>

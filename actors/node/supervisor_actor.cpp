@@ -10,8 +10,7 @@
 #include "actors/monitor/monitor_actor.hpp"
 #include "actors/node/restart_policy.hpp"
 #include "actors/protocol/agent_directory.hpp"
-
-#include <nlohmann/json.hpp>
+#include "cluster/base/json.hpp"
 
 #include <cstdio>
 

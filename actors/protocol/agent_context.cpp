@@ -1,6 +1,6 @@
 #include "actors/protocol/agent_context.hpp"
 
-#include <nlohmann/json.hpp>
+#include "cluster/base/json.hpp"
 
 namespace flywheel {
 

@@ -1,8 +1,7 @@
 #include "actors/protocol/control_format.hpp"
 
+#include "cluster/base/json.hpp"
 #include "cluster/worker/message_pack.hpp"
-
-#include <nlohmann/json.hpp>
 
 namespace flywheel::control {
 

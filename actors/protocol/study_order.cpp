@@ -1,6 +1,6 @@
 #include "actors/protocol/study_order.hpp"
 
-#include <nlohmann/json.hpp>
+#include "cluster/base/json.hpp"
 
 namespace flywheel {
 

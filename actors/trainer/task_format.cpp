@@ -1,6 +1,6 @@
 #include "actors/trainer/task_format.hpp"
 
-#include <nlohmann/json.hpp>
+#include "cluster/base/json.hpp"
 
 namespace flywheel {
 

@@ -2,11 +2,10 @@
 
 #include "actors/protocol/agent_directory.hpp"
 #include "actors/trainer/task_format.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/goal/goal_parser.hpp"
 #include "cluster/worker/worker_pool.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <mutex>
 

@@ -1,10 +1,9 @@
 #include "actors/trainer/trial_worker.hpp"
 
 #include "actors/trainer/task_format.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/content/publish.hpp"
 #include "cluster/dataset/table_format.hpp"
-
-#include <nlohmann/json.hpp>
 
 namespace flywheel {
 namespace {

@@ -1,8 +1,7 @@
 #include "cluster/dataset/reference_profile.hpp"
 
+#include "cluster/base/json.hpp"
 #include "cluster/base/limits.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>

@@ -1,10 +1,9 @@
 #include "cluster/dataset/snapshot.hpp"
 
+#include "cluster/base/json.hpp"
 #include "cluster/base/limits.hpp"
 #include "cluster/content/publish.hpp"
 #include "cluster/dataset/table_format.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <array>
 

@@ -1,9 +1,9 @@
 #include "cluster/goal/goal_document.hpp"
 
+#include "cluster/base/json.hpp"
 #include "cluster/base/limits.hpp"
 #include "cluster/base/text.hpp"
 
-#include <nlohmann/json.hpp>
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/exceptions.h>
 #include <yaml-cpp/parser.h>

@@ -1,8 +1,7 @@
 // What the field table says, for people (`flywheel explain`, docs/goal.md) and for editors (JSON Schema).
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/goal/goal_schema.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <array>

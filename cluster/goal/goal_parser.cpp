@@ -1,11 +1,10 @@
 #include "cluster/goal/goal_parser.hpp"
 
+#include "cluster/base/json.hpp"
 #include "cluster/base/limits.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/goal/goal_reader.hpp"
 #include "cluster/goal/goal_rules.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <fcntl.h>
 #include <sys/stat.h>

@@ -1,10 +1,9 @@
 #include "cluster/goal/goal_reader.hpp"
 
 #include "cluster/base/ids.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/base/limits.hpp"
 #include "cluster/base/text.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <charconv>

@@ -1,8 +1,7 @@
 // The way back: structs to canonical JSON along the field table, and the texts that show types and defaults.
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/goal/goal_schema.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <array>
 #include <utility>

@@ -1,9 +1,8 @@
 #include "deploy/server/inference_protocol.hpp"
 
+#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "deploy/server/json_text.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <array>

@@ -3,13 +3,13 @@
 
 #include "checkpoints/safetensors_file.hpp"
 #include "checkpoints/sharded_store.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/content/digest.hpp"
 #include "tests/checkpoints/sample_checkpoint.hpp"
 #include "tests/checkpoints/sharded_state.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 #include <cstdio>
 

@@ -3,12 +3,12 @@
 #include "checkpoints/checkpoint_saver.hpp"
 #include "checkpoints/sealed_folder.hpp"
 #include "checkpoints/sharded_store.hpp"
+#include "cluster/base/json.hpp"
 #include "tests/checkpoints/sample_checkpoint.hpp"
 #include "tests/checkpoints/sharded_state.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 #include <fcntl.h>
 #include <unistd.h>

@@ -1,10 +1,10 @@
+#include "cluster/base/json.hpp"
 #include "deploy/rollout_policy.hpp"
 
 #include "cluster/base/random.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 using namespace flywheel;
 using testing::HasSubstr;

@@ -1,7 +1,7 @@
+#include "cluster/base/json.hpp"
 #include "models/task_json.hpp"
 
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 using namespace flywheel;
 using nlohmann::json;

@@ -1,9 +1,9 @@
+#include "cluster/base/json.hpp"
 #include "models/trial.hpp"
 
 #include "tests/models/sample_tables.hpp"
 
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 #include <thread>
 
 using namespace flywheel;

@@ -1,12 +1,11 @@
 // Agents that die in the middle of a goal are started again and continue from the journal.
 
+#include "cluster/base/json.hpp"
 #include "tests/process/flywheel_program.hpp"
 
 #include "actors/node/node.hpp"
 #include "cluster/goal/goal_parser.hpp"
 #include "cluster/journal/journal.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <gtest/gtest.h>
 

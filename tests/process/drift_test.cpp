@@ -1,8 +1,7 @@
 // The world changes under a served model: live requests over HTTP -> a confirmed shift -> a bounded retrain goal.
 
+#include "cluster/base/json.hpp"
 #include "tests/process/flywheel_program.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,13 +1,12 @@
 // A goal from file to served model, as a person runs it.
 
+#include "cluster/base/json.hpp"
 #include "tests/process/flywheel_program.hpp"
 
 #include "checkpoints/registry.hpp"
 #include "cluster/journal/journal.hpp"
 #include "cluster/journal/state_directory.hpp"
 #include "deploy/http_client.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

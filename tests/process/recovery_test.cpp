@@ -1,13 +1,12 @@
 // kill -9 of anything at any moment, then the same command: the same goal, no effect twice.
 
+#include "cluster/base/json.hpp"
 #include "tests/process/flywheel_program.hpp"
 
 #include "checkpoints/registry.hpp"
 #include "cluster/base/random.hpp"
 #include "cluster/journal/journal.hpp"
 #include "cluster/journal/state_directory.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

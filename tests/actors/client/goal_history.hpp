@@ -1,9 +1,8 @@
 #pragma once
 // A goal's history in a few lines, for what reads it.
 
+#include "cluster/base/json.hpp"
 #include "cluster/journal/event.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <chrono>
 #include <string>

@@ -1,8 +1,8 @@
 #include "actors/client/output_format.hpp"
+#include "cluster/base/json.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 #include <yaml-cpp/yaml.h>
 
 #include <cmath>

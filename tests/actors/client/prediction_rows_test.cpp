@@ -1,8 +1,8 @@
 #include "actors/client/prediction_rows.hpp"
+#include "cluster/base/json.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 #include <cstdio>
 #include <fstream>

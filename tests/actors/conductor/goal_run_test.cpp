@@ -1,6 +1,5 @@
 #include "actors/conductor/goal_run.hpp"
-
-#include <nlohmann/json.hpp>
+#include "cluster/base/json.hpp"
 
 #include <gtest/gtest.h>
 

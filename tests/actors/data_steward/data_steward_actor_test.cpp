@@ -2,13 +2,13 @@
 
 #include "actors/data_steward/data_steward_actor.hpp"
 
+#include "cluster/base/json.hpp"
 #include "cluster/goal/goal_parser.hpp"
 #include "cluster/security/sealed_box.hpp"
 #include "tests/actors/agent_workbench.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 #include <fstream>
 

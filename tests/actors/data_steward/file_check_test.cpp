@@ -1,11 +1,11 @@
 #include "actors/data_steward/file_check.hpp"
 
 #include "actors/data_steward/compiled_contract.hpp"
+#include "cluster/base/json.hpp"
 #include "tests/actors/data_steward/pass_fixture.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 using namespace flywheel;
 using namespace flywheel::test;

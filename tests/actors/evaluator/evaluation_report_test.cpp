@@ -1,9 +1,9 @@
 #include "actors/evaluator/evaluation_report.hpp"
 
+#include "cluster/base/json.hpp"
 #include "tests/actors/evaluator/judged_samples.hpp"
 
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 namespace flywheel {
 namespace {

@@ -1,10 +1,10 @@
 // From what the architect kept to what hpo searches, and from studies to finalists.
 
 #include "actors/hpo/search_order.hpp"
+#include "cluster/base/json.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 using namespace flywheel;
 using nlohmann::json;

@@ -1,9 +1,8 @@
+#include "cluster/base/json.hpp"
 #include "tests/actors/hpo/study_driver.hpp"
 
 #include "actors/hpo/study_format.hpp"
 #include "cluster/base/random.hpp"
-
-#include <nlohmann/json.hpp>
 
 namespace flywheel {
 namespace {

@@ -1,9 +1,9 @@
 // Incidents as the journal tells them: answered once, never forgotten, whoever died in between.
 
 #include "actors/learner/incident_fold.hpp"
+#include "cluster/base/json.hpp"
 
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 using namespace flywheel;
 using nlohmann::json;

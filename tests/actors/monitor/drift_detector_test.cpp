@@ -1,8 +1,7 @@
 #include "actors/monitor/drift_detector.hpp"
 
+#include "cluster/base/json.hpp"
 #include "cluster/base/random.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

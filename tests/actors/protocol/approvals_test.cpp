@@ -1,9 +1,9 @@
 // I7: a production effect has one unexpired, unused approval for exactly its plan, by someone who may give it.
 
 #include "actors/protocol/approvals.hpp"
+#include "cluster/base/json.hpp"
 
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 using namespace flywheel;
 using nlohmann::json;

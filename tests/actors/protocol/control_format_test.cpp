@@ -2,10 +2,10 @@
 
 #include "actors/protocol/control_format.hpp"
 
+#include "cluster/base/json.hpp"
 #include "cluster/base/random.hpp"
 
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 using namespace flywheel;
 using nlohmann::json;

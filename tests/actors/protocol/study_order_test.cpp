@@ -1,9 +1,9 @@
 // Orders and reports travel as JSON between agents and from the journal: what goes in must come out, and nothing else.
 
 #include "actors/protocol/study_order.hpp"
+#include "cluster/base/json.hpp"
 
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 using namespace flywheel;
 using nlohmann::json;

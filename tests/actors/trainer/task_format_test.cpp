@@ -1,7 +1,7 @@
 #include "actors/trainer/task_format.hpp"
+#include "cluster/base/json.hpp"
 
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 using namespace flywheel;
 using nlohmann::json;

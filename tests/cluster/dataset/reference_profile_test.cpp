@@ -1,8 +1,7 @@
+#include "cluster/base/json.hpp"
 #include "cluster/dataset/reference_profile.hpp"
 
 #include "cluster/base/random.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <gtest/gtest.h>
 

@@ -1,10 +1,10 @@
+#include "cluster/base/json.hpp"
 #include "cluster/dataset/snapshot.hpp"
 
 #include "cluster/content/publish.hpp"
 #include "cluster/dataset/table_format.hpp"
 
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 #include <cstdlib>
 

@@ -1,12 +1,12 @@
 // Every broken goal in broken/ is refused at the right place, with the right rule and, mostly, the fix. The hostile ones
 // (too big to keep as files) are built here. None may take a second or 100 MB.
+#include "cluster/base/json.hpp"
 #include "cluster/base/random.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/goal/goal_parser.hpp"
 #include "tests/peak_memory.hpp"
 
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <ctime>

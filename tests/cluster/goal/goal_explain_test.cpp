@@ -1,9 +1,9 @@
 // What is generated from the field table: explanations, the JSON Schema, the reference in docs/goal.md.
 // FLYWHEEL_UPDATE=1 in the environment writes the two files anew.
+#include "cluster/base/json.hpp"
 #include "cluster/goal/goal_parser.hpp"
 
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>

@@ -1,3 +1,4 @@
+#include "cluster/base/json.hpp"
 #include "deploy/server/inference_protocol.hpp"
 
 #include "cluster/base/random.hpp"
@@ -5,7 +6,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 #include <cmath>
 

@@ -1,3 +1,4 @@
+#include "cluster/base/json.hpp"
 #include "deploy/server/model_server.hpp"
 
 #include "cluster/base/limits.hpp"
@@ -7,7 +8,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 #include <atomic>
 #include <latch>

@@ -1,10 +1,10 @@
+#include "cluster/base/json.hpp"
 #include "deploy/server/model_service.hpp"
 
 #include "tests/deploy/server/small_models.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 #include <set>
 
