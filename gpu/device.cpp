@@ -29,12 +29,12 @@ device host() {
 device_report find_devices() {
   device_report report;
   report.devices.push_back(host());
-  const auto module = cuda_module();
+  const auto module = cuda_operations();
   if (!module) {
     report.without_cuda = module.error().to_string();
     return report;
   }
-  const cuda_interface& cuda = **module;
+  const operation_table& cuda = **module;
   int count = 0;
   // With no driver the answer is 35, with no card 100; either way there is none.
   if (const int e = cuda.device_count(&count); e != 0 || count == 0) {
@@ -42,7 +42,7 @@ device_report find_devices() {
     return report;
   }
   for (int i = 0; i < count; ++i) {
-    cuda_device_description d{};
+    device_description d{};
     if (const int e = cuda.describe_device(i, &d); e != 0) {
       report.without_cuda = error_of_cuda(e, cuda.explain(e), "looking at GPU " + std::to_string(i), {}).to_string();
       continue;

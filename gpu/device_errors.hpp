@@ -17,7 +17,7 @@ enum class remedy : std::uint8_t {
 
 const char* name_of(remedy r) noexcept;
 
-/// `number` as the functions of gpu/interface_cuda.hpp return it. Unknown numbers: stop. After drain_slot, and after the
+/// `number` as the functions of gpu/operations.hpp return it. Unknown numbers: stop. After drain_slot, and after the
 /// numbers of `process_is_lost`, every further call of the process fails.
 remedy remedy_of_cuda(int number) noexcept;
 /// Whether the process must end before the device can be used again (a kernel died in its context).

@@ -23,35 +23,35 @@ std::string beside_program() {
   return std::filesystem::exists(path, ignored) ? path.string() : module_name;
 }
 
-result<const cuda_interface*> find() {
+result<const operation_table*> find() {
   // The driver's library is not kept open: the module opens it again.
   void* driver = ::dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
   if (driver == nullptr)
     return error{errc::unsupported, "no NVIDIA driver: " + reason(), {}, "run on the CPU, or install the driver"};
   ::dlclose(driver);
   const char* chosen = std::getenv("FLYWHEEL_CUDA_MODULE");
-  return load_cuda_module(chosen != nullptr ? chosen : beside_program().c_str());
+  return load_cuda_operations(chosen != nullptr ? chosen : beside_program().c_str());
 }
 
 } // namespace
 
-result<const cuda_interface*> load_cuda_module(const char* path) {
+result<const operation_table*> load_cuda_operations(const char* path) {
   void* module = ::dlopen(path, RTLD_NOW | RTLD_LOCAL); // never closed: CUDA does not survive that
   if (module == nullptr)
     return error{errc::unsupported, "the CUDA module cannot be loaded: " + reason(), path, "build it with nvcc at hand (docs/compute.md)"};
-  void* symbol = ::dlsym(module, cuda_interface_symbol);
+  void* symbol = ::dlsym(module, cuda_module_symbol);
   if (symbol == nullptr)
     return error{errc::invalid_format, "this is no CUDA module of Flywheel: " + reason(), path, "name libflywheel_cuda.so"};
-  const cuda_interface* table = reinterpret_cast<cuda_interface_getter>(symbol)();
-  if (table->version != cuda_interface_version || table->bytes != sizeof(cuda_interface))
+  const operation_table* table = reinterpret_cast<operation_table_getter>(symbol)();
+  if (table->version != operation_table_version || table->bytes != sizeof(operation_table))
     return error{errc::incompatible_version,
-                 "the CUDA module has version " + std::to_string(table->version) + ", the program " + std::to_string(cuda_interface_version),
+                 "the CUDA module has version " + std::to_string(table->version) + ", the program " + std::to_string(operation_table_version),
                  path, "build both from the same source"};
   return table;
 }
 
-result<const cuda_interface*> cuda_module() {
-  static const result<const cuda_interface*> found = find();
+result<const operation_table*> cuda_operations() {
+  static const result<const operation_table*> found = find();
   return found;
 }
 

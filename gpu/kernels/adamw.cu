@@ -2,7 +2,7 @@
 // reads; clipping costs no pass of its own, for the factor is applied as the gradient is read.
 
 #include "gpu/kernels/launch.cuh"
-#include "gpu/interface_cuda.hpp"
+#include "gpu/operations.hpp"
 
 #include <cmath>
 #include <cuda_bf16.h>

@@ -3,7 +3,7 @@
 // Plain float arithmetic, no tensor cores: the reference that a faster kernel will be held against.
 
 #include "gpu/kernels/launch.cuh"
-#include "gpu/interface_cuda.hpp"
+#include "gpu/operations.hpp"
 
 namespace flywheel::gpu::cuda {
 

@@ -20,8 +20,10 @@ __global__ void embedding_slopes(const std::uint32_t* index, const float* dy, fl
   }
 }
 
-int embedding_forward(const std::uint32_t* index, const float* table, float* y, std::uint64_t rows, std::uint64_t width, void* stream) {
-  return for_each_element(rows * width, stream, [=] __device__(std::uint64_t n) { y[n] = table[index[n / width] * width + n % width]; });
+int embedding_forward(const std::uint32_t* index, const float* table, float* y, std::uint64_t rows, std::uint64_t width, int add, void* stream) {
+  return for_each_element(rows * width, stream, [=] __device__(std::uint64_t n) {
+    y[n] = table[index[n / width] * width + n % width] + (add != 0 ? y[n] : 0.0f);
+  });
 }
 
 int embedding_backward(const std::uint32_t* index, const float* dy, float* dtable, std::uint64_t rows, std::uint64_t width, void* stream) {

@@ -1,7 +1,7 @@
 // gemm.hpp on the GPU, through cuBLASLt. The library thinks in columns: our row-major c = a b is its c' = b' a', so a and b
 // trade places and a bias per column of c is what it calls a bias per row.
 
-#include "gpu/interface_cuda.hpp"
+#include "gpu/operations.hpp"
 #include "gpu/kernels/launch.cuh"
 
 #include <cublasLt.h>
@@ -73,7 +73,7 @@ int gemm(const gemm_call* call, void* stream) {
   if (c.epilogue != gemm_epilogue::none) {
     set(CUBLASLT_MATMUL_DESC_EPILOGUE, c.epilogue == gemm_epilogue::bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_GELU_BIAS);
     set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, c.bias);
-    set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type);
+    set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, CUDA_R_32F);
   }
   owned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy> left, right, result;
   // As stored, by columns: b is n x k (or k x n if it is transposed), a is k x m (or m x k).
@@ -82,7 +82,7 @@ int gemm(const gemm_call* call, void* stream) {
   if (e == 0)
     e = c.transpose_a != 0 ? layout(right, type, c.m, c.k, c.stride_a) : layout(right, type, c.k, c.m, c.stride_a);
   if (e == 0)
-    e = layout(result, type, c.n, c.m, c.stride_c);
+    e = layout(result, CUDA_R_32F, c.n, c.m, c.stride_c);
   if (e != 0)
     return e;
 
@@ -110,7 +110,8 @@ int gemm(const gemm_call* call, void* stream) {
       return e;
     found = k.algorithms.emplace(key, best.algo).first;
   }
-  return number(cublasLtMatmul(handle, product.value, &c.alpha, c.b, left.value, c.a, right.value, &c.beta, c.c, result.value, c.c, result.value,
+  const float* before = c.before != nullptr ? c.before : c.c;
+  return number(cublasLtMatmul(handle, product.value, &c.alpha, c.b, left.value, c.a, right.value, &c.beta, before, result.value, c.c, result.value,
                                &found->second, c.workspace, c.workspace_bytes, stream_of(stream)));
 }
 

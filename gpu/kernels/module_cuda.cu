@@ -1,7 +1,7 @@
 // The CUDA module, libflywheel_cuda.so: all kernel pages as one translation unit (CUDA's headers cost more than the
-// kernels), memory, streams and events, and the table that the program asks for (gpu/interface_cuda.hpp).
+// kernels), memory, streams and events, and the table that the program asks for (gpu/operations.hpp).
 
-#include "gpu/interface_cuda.hpp"
+#include "gpu/operations.hpp"
 
 #include "gpu/kernels/activation.cu"
 #include "gpu/kernels/adamw.cu"
@@ -27,7 +27,7 @@ int number(cudaError_t e) { return static_cast<int>(e); }
 cudaEvent_t event_of(void* e) { return static_cast<cudaEvent_t>(e); }
 
 int device_count(int* count) { return number(cudaGetDeviceCount(count)); }
-int describe_device(int device, cuda_device_description* to) {
+int describe_device(int device, device_description* to) {
   cudaDeviceProp p{};
   if (const auto e = cudaGetDeviceProperties(&p, device); e != cudaSuccess)
     return number(e);
@@ -65,9 +65,9 @@ int record_event(void* event, void* stream) { return number(cudaEventRecord(even
 int stream_waits(void* stream, void* event) { return number(cudaStreamWaitEvent(stream_of(stream), event_of(event), 0)); }
 int event_milliseconds(float* to, void* from, void* until) { return number(cudaEventElapsedTime(to, event_of(from), event_of(until))); }
 
-const cuda_interface table = {
-    .version = cuda_interface_version,
-    .bytes = sizeof(cuda_interface),
+const operation_table table = {
+    .version = operation_table_version,
+    .bytes = sizeof(operation_table),
     .device_count = device_count,
     .describe_device = describe_device,
     .use_device = use_device,
@@ -113,4 +113,4 @@ const cuda_interface table = {
 
 } // namespace flywheel::gpu::cuda
 
-extern "C" const flywheel::gpu::cuda_interface* flywheel_cuda_interface() { return &flywheel::gpu::cuda::table; }
+extern "C" const flywheel::gpu::operation_table* flywheel_cuda_operations() { return &flywheel::gpu::cuda::table; }

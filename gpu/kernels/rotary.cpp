@@ -23,14 +23,14 @@ rotary_table<T>::rotary_table(std::size_t length, std::size_t head_width, double
   }
 }
 
-template <class T> void rotary(matrix_view<T> x, std::size_t time, const rotary_table<T>& table, turn direction) {
-  const std::size_t width = table.head_width(), half = width / 2;
-  FLYWHEEL_ASSERT(time <= table.length() && x.columns % width == 0, "positions and heads the table knows");
+template <class T> void rotary(matrix_view<T> x, std::size_t time, const std::type_identity_t<rotary_angles<T>>& angles, turn direction) {
+  const std::size_t width = angles.head_width, half = width / 2;
+  FLYWHEEL_ASSERT(time <= angles.length && x.columns % width == 0, "positions and heads the table knows");
   const T sign = direction == turn::forward ? T(1) : T(-1);
   parallel_ranges(x.rows, rows_a_part, [&](std::size_t first, std::size_t last) {
     vectorised([&] {
       for (std::size_t i = first; i < last; ++i) {
-        const T *cosine = table.cosines(i % time), *sine = table.sines(i % time);
+        const T *cosine = angles.cosines + i % time * half, *sine = angles.sines + i % time * half;
         for (std::size_t h = 0; h < x.columns; h += width) {
           T *a = x.row(i) + h, *b = a + half;
 #pragma omp simd
@@ -47,7 +47,7 @@ template <class T> void rotary(matrix_view<T> x, std::size_t time, const rotary_
 
 #define FLYWHEEL_FOR(T)                                                                                                \
   template class rotary_table<T>;                                                                                      \
-  template void rotary<T>(matrix_view<T>, std::size_t, const rotary_table<T>&, turn);
+  template void rotary<T>(matrix_view<T>, std::size_t, const std::type_identity_t<rotary_angles<T>>&, turn);
 FLYWHEEL_FOR(float)
 FLYWHEEL_FOR(double)
 #undef FLYWHEEL_FOR

@@ -1,7 +1,6 @@
 #include "gpu/models/transformer.hpp"
 
 #include "cluster/base/assert.hpp"
-#include "cluster/base/random.hpp"
 #include "gpu/kernels/activation.hpp"
 #include "gpu/kernels/embedding.hpp"
 #include "gpu/kernels/gemm.hpp"
@@ -27,114 +26,33 @@ template <class M> M rows_from(M m, std::size_t first, std::size_t count) { retu
 
 } // namespace
 
-bool transformer_shape::consistent() const noexcept {
-  return vocabulary > 0 && context > 0 && layers > 0 && heads > 0 && kv_heads > 0 && hidden > 0 && width >= heads && width % heads == 0 &&
-         heads % kv_heads == 0 && (position == positions::learnt || head_width() % 2 == 0);
-}
-
-std::uint64_t transformer_shape::parameter_count() const noexcept {
-  const std::uint64_t w = width, a_norm = norm == normalisation::layer ? 2 * w : w;
-  const std::uint64_t table = vocabulary * w, biases_of_layer = biases ? qkv_width() + w + up_width() + w : 0;
-  const std::uint64_t layer = 2 * a_norm + w * qkv_width() + w * w + w * up_width() + hidden * w + biases_of_layer;
-  return (tied ? 1 : 2) * table + (position == positions::learnt ? context * w : 0) + layers * layer + a_norm;
-}
-
-transformer_shape transformer_shape::gpt2(std::uint32_t vocabulary, std::uint32_t context, std::uint32_t layers,
-                                          std::uint32_t width, std::uint32_t heads) {
-  transformer_shape s;
-  s.vocabulary = vocabulary, s.context = context, s.layers = layers, s.width = width, s.heads = s.kv_heads = heads;
-  s.hidden = 4 * width;
-  s.norm = normalisation::layer, s.branch = feed_forward::gelu, s.position = positions::learnt;
-  s.biases = s.tied = true;
-  return s;
-}
-
 template <class T>
 transformer<T>::transformer(const transformer_shape& shape, std::uint64_t seed)
-    : shape_(shape), rotary_(shape.position == positions::rotary ? shape.context : 0,
-                             shape.position == positions::rotary ? shape.head_width() : 0, shape.rotary_base) {
-  FLYWHEEL_ASSERT(shape_.consistent(), "a transformer's shape");
-  lay_out();
-  initialise(seed);
-}
-
-template <class T> void transformer<T>::add_block(std::string name, std::size_t rows, std::size_t columns, bool decays) {
-  const std::size_t offset = blocks_.empty() ? 0 : blocks_.back().offset + blocks_.back().size();
-  blocks_.push_back({std::move(name), offset, rows, columns, decays});
-}
-
-template <class T> void transformer<T>::lay_out() {
-  const auto& s = shape_;
-  const std::size_t shift = s.norm == normalisation::layer ? 1 : 0, bias = s.biases ? 1 : 0;
-  add_block("token.table", s.vocabulary, s.width, false);
-  add_block("position.table", s.position == positions::learnt ? s.context : 0, s.width, false);
-  for (std::size_t i = 0; i < s.layers; ++i) {
-    const auto name = "layer" + std::to_string(i);
-    add_block(name + ".norm1.gain", 1, s.width, false);
-    add_block(name + ".norm1.shift", shift, s.width, false);
-    add_block(name + ".attention.qkv", s.width, s.qkv_width(), true);
-    add_block(name + ".attention.qkv_bias", bias, s.qkv_width(), false);
-    add_block(name + ".attention.out", s.width, s.width, true);
-    add_block(name + ".attention.out_bias", bias, s.width, false);
-    add_block(name + ".norm2.gain", 1, s.width, false);
-    add_block(name + ".norm2.shift", shift, s.width, false);
-    add_block(name + ".mlp.up", s.width, s.up_width(), true);
-    add_block(name + ".mlp.up_bias", bias, s.up_width(), false);
-    add_block(name + ".mlp.down", s.hidden, s.width, true);
-    add_block(name + ".mlp.down_bias", bias, s.width, false);
-  }
-  add_block("norm.gain", 1, s.width, false);
-  add_block("norm.shift", shift, s.width, false);
-  if (!s.tied)
-    add_block("head.table", s.vocabulary, s.width, true);
-  FLYWHEEL_ASSERT(blocks_.back().offset + blocks_.back().size() == shape_.parameter_count(), "the two ways of counting parameters");
-  parameters_ = host_array<T>(blocks_.back().offset + blocks_.back().size());
-}
-
-template <class T> void transformer<T>::initialise(std::uint64_t seed) {
-  auto random = random_source::derive(seed, "weights");
-  const auto normal = [&](std::size_t block, double deviation) {
-    for (T& w : vector(parameters(), block))
-      w = static_cast<T>(deviation * random.normal());
-  };
-  const auto ones = [&](std::size_t block) { std::ranges::fill(vector(parameters(), block), T(1)); };
-  constexpr double deviation = 0.02;
-  const double back_to_h = deviation / std::sqrt(2.0 * shape_.layers);
-  normal(0, deviation);
-  normal(1, deviation);
-  for (std::size_t i = 0; i < shape_.layers; ++i) {
-    ones(layer_block(i, gain1));
-    ones(layer_block(i, gain2));
-    normal(layer_block(i, qkv), deviation);
-    normal(layer_block(i, out), back_to_h);
-    normal(layer_block(i, up), deviation);
-    normal(layer_block(i, down), back_to_h);
-  }
-  ones(final_gain());
-  if (!shape_.tied)
-    normal(head_block(), deviation);
+    : layout_(shape), parameters_(layout_.size()), rotary_(shape.position == positions::rotary ? shape.context : 0,
+                                                           shape.position == positions::rotary ? shape.head_width() : 0, shape.rotary_base) {
+  layout_.initialise(parameters(), seed);
 }
 
 template <class T> matrix_view<const T> transformer<T>::matrix(std::size_t block) const {
-  const auto& b = blocks_[block];
+  const auto& b = layout_[block];
   return {parameters_.data() + b.offset, b.rows, b.columns};
 }
 template <class T> std::span<const T> transformer<T>::vector(std::size_t block) const {
-  return parameters().subspan(blocks_[block].offset, blocks_[block].size());
+  return parameters().subspan(layout_[block].offset, layout_[block].size());
 }
 template <class T> matrix_view<T> transformer<T>::matrix(std::span<T> of, std::size_t block) const {
-  const auto& b = blocks_[block];
+  const auto& b = layout_[block];
   return {of.data() + b.offset, b.rows, b.columns};
 }
 template <class T> std::span<T> transformer<T>::vector(std::span<T> of, std::size_t block) const {
-  return of.subspan(blocks_[block].offset, blocks_[block].size());
+  return of.subspan(layout_[block].offset, layout_[block].size());
 }
 
 template <class T> void transformer<T>::reserve(transformer_workspace<T>& work, std::size_t sequences, std::size_t time) const {
-  FLYWHEEL_ASSERT(sequences > 0 && time > 0 && time <= shape_.context, "a batch no longer than the context");
-  if (work.sequences == sequences && work.time == time && work.layers.size() == shape_.layers)
+  FLYWHEEL_ASSERT(sequences > 0 && time > 0 && time <= shape().context, "a batch no longer than the context");
+  if (work.sequences == sequences && work.time == time && work.layers.size() == shape().layers)
     return;
-  const auto& s = shape_;
+  const auto& s = shape();
   const std::size_t rows = sequences * time, chunk = std::clamp<std::size_t>(work.logits_at_a_time / s.vocabulary, 1, rows);
   // Laid out twice: once to count, once to hand out.
   for (const bool counting : {true, false}) {
@@ -164,13 +82,13 @@ template <class T> void transformer<T>::reserve(transformer_workspace<T>& work, 
 }
 
 template <class T> attention_shape transformer<T>::attention_of(const transformer_workspace<T>& work) const {
-  return {work.sequences, work.time, shape_.heads, shape_.kv_heads, shape_.head_width()};
+  return {work.sequences, work.time, shape().heads, shape().kv_heads, shape().head_width()};
 }
 
 template <class T>
 void transformer<T>::norm_forward(std::size_t gain, matrix_view<const T> x, matrix_view<T> y, std::span<T> mean,
                                   std::span<T> inverse) const {
-  if (shape_.norm == normalisation::rms)
+  if (shape().norm == normalisation::rms)
     rms_norm_forward<T>(x, vector(gain), y, inverse);
   else
     layer_norm_forward<T>(x, vector(gain), vector(gain + 1), y, mean, inverse);
@@ -179,7 +97,7 @@ void transformer<T>::norm_forward(std::size_t gain, matrix_view<const T> x, matr
 template <class T>
 void transformer<T>::norm_backward(std::size_t gain, matrix_view<const T> dy, matrix_view<const T> x, std::span<const T> mean,
                                    std::span<const T> inverse, matrix_view<T> dx, std::span<T> gradient, bool add) const {
-  if (shape_.norm == normalisation::rms)
+  if (shape().norm == normalisation::rms)
     rms_norm_backward<T>(dy, x, vector(gain), inverse, dx, vector(gradient, gain), add);
   else
     layer_norm_backward<T>(dy, x, vector(gain), mean, inverse, dx, vector(gradient, gain), vector(gradient, gain + 1), add);
@@ -205,7 +123,7 @@ void transformer<T>::add_linear(matrix_view<const T> before, matrix_view<const T
 template <class T> void transformer<T>::forward(const token_batch& batch, transformer_workspace<T>& work) const {
   FLYWHEEL_ASSERT(batch.token.size() == batch.rows(), "as many tokens as the batch says");
   reserve(work, batch.sequences, batch.time);
-  const auto& s = shape_;
+  const auto& s = shape();
   const std::size_t heads = std::size_t{s.heads} * s.head_width(), kv = std::size_t{s.kv_heads} * s.head_width();
   embedding_forward<T>(batch.token, matrix(0), work.layers[0].input);
   if (s.position == positions::learnt) {
@@ -216,22 +134,22 @@ template <class T> void transformer<T>::forward(const token_batch& batch, transf
   }
   for (std::size_t i = 0; i < s.layers; ++i) {
     auto& l = work.layers[i];
-    norm_forward(layer_block(i, gain1), l.input, l.normed1, l.mean1, l.inverse1);
-    linear_forward<T>(l.normed1, matrix(layer_block(i, qkv)), vector(layer_block(i, qkv_bias)), l.qkv);
+    norm_forward(layout_.of_layer(i, gain1), l.input, l.normed1, l.mean1, l.inverse1);
+    linear_forward<T>(l.normed1, matrix(layout_.of_layer(i, qkv)), vector(layout_.of_layer(i, qkv_bias)), l.qkv);
     if (s.position == positions::rotary)
       rotary(l.qkv.columns_from(0, heads + kv), batch.time, rotary_, turn::forward);
     attention_forward<T>(attention_of(work), l.qkv.columns_from(0, heads), l.qkv.columns_from(heads, kv),
                          l.qkv.columns_from(heads + kv, kv), l.attended, l.log_sum);
-    add_linear(l.input, l.attended, layer_block(i, out), l.middle);
-    norm_forward(layer_block(i, gain2), l.middle, l.normed2, l.mean2, l.inverse2);
-    linear_forward<T>(l.normed2, matrix(layer_block(i, up)), vector(layer_block(i, up_bias)), l.up);
+    add_linear(l.input, l.attended, layout_.of_layer(i, out), l.middle);
+    norm_forward(layout_.of_layer(i, gain2), l.middle, l.normed2, l.mean2, l.inverse2);
+    linear_forward<T>(l.normed2, matrix(layout_.of_layer(i, up)), vector(layout_.of_layer(i, up_bias)), l.up);
     if (s.branch == feed_forward::swiglu)
       swiglu_forward<T>(l.up, l.activated);
     else
       activation_forward<T>(activation::gelu, l.up, l.activated);
-    add_linear(l.middle, l.activated, layer_block(i, down), i + 1 < s.layers ? work.layers[i + 1].input : work.output);
+    add_linear(l.middle, l.activated, layout_.of_layer(i, down), i + 1 < s.layers ? work.layers[i + 1].input : work.output);
   }
-  norm_forward(final_gain(), work.output, work.normed, work.mean, work.inverse);
+  norm_forward(layout_.final_gain(), work.output, work.normed, work.mean, work.inverse);
 }
 
 /// The loss, chunk by chunk; where `how` is given also the head's gradient, and that of `normed`, into `dnarrow`.
@@ -239,7 +157,7 @@ template <class T>
 double transformer<T>::head(const token_batch& batch, transformer_workspace<T>& work, std::span<T> gradient,
                             const accumulation* how) const {
   FLYWHEEL_ASSERT(batch.next.size() == batch.rows(), "as many wanted tokens as the batch says");
-  const auto table = matrix(head_block());
+  const auto table = matrix(layout_.head());
   const double batches = how != nullptr ? how->batches : 1;
   double loss = 0;
   for (std::size_t first = 0; first < batch.rows(); first += work.logits.rows) {
@@ -251,7 +169,7 @@ double transformer<T>::head(const token_batch& batch, transformer_workspace<T>& 
       continue;
     const bool over = how->write == gradient_write::over && first == 0;
     gemm<T>(op::plain, op::plain, T(1), read(chunk), table, T(0), rows_from(work.dnarrow, first, count));
-    gemm<T>(op::transposed, op::plain, T(1), read(chunk), read(normed), over ? T(0) : T(1), matrix(gradient, head_block()));
+    gemm<T>(op::transposed, op::plain, T(1), read(chunk), read(normed), over ? T(0) : T(1), matrix(gradient, layout_.head()));
   }
   return loss * batches;
 }
@@ -263,37 +181,37 @@ template <class T> double transformer<T>::loss(const token_batch& batch, transfo
 
 template <class T> void transformer<T>::logits(const token_batch& batch, transformer_workspace<T>& work, matrix_view<T> to) const {
   forward(batch, work);
-  gemm<T>(op::plain, op::transposed, T(1), read(work.normed), matrix(head_block()), T(0), to);
+  gemm<T>(op::plain, op::transposed, T(1), read(work.normed), matrix(layout_.head()), T(0), to);
 }
 
 template <class T>
 double transformer<T>::backward(const token_batch& batch, transformer_workspace<T>& work, std::span<T> gradient,
                                 const accumulation& how, const gradient_ready& ready) const {
   FLYWHEEL_ASSERT(gradient.size() == parameters_.size(), "a gradient for every parameter");
-  const auto& s = shape_;
+  const auto& s = shape();
   forward(batch, work);
   if (how.write == gradient_write::over) {
     // What is only ever added to; products overwrite theirs.
-    for (std::size_t b = 0; b < blocks_.size(); ++b)
-      if (!blocks_[b].decays && !(b == 0 && s.tied))
+    for (std::size_t b = 0; b < blocks().size(); ++b)
+      if (layout_.only_added_to(b))
         std::ranges::fill(vector(gradient, b), T(0));
   }
   const auto complete = [&](std::size_t first_block, std::size_t last_block) {
-    const std::size_t offset = blocks_[first_block].offset, end = blocks_[last_block].offset + blocks_[last_block].size();
+    const std::size_t offset = layout_[first_block].offset, end = layout_[last_block].offset + layout_[last_block].size();
     if (ready && end > offset)
       ready(offset, end - offset);
   };
   const double loss = head(batch, work, gradient, &how);
   if (!s.tied)
-    complete(head_block(), head_block());
-  norm_backward(final_gain(), work.dnarrow, work.output, work.mean, work.inverse, work.dh, gradient, false);
-  complete(final_gain(), final_gain() + 1);
+    complete(layout_.head(), layout_.head());
+  norm_backward(layout_.final_gain(), work.dnarrow, work.output, work.mean, work.inverse, work.dh, gradient, false);
+  complete(layout_.final_gain(), layout_.final_gain() + 1);
 
   const std::size_t heads = std::size_t{s.heads} * s.head_width(), kv = std::size_t{s.kv_heads} * s.head_width();
   for (std::size_t i = s.layers; i-- > 0;) {
     auto& l = work.layers[i];
-    const auto linear = [&](in_layer weight, matrix_view<const T> dy, matrix_view<const T> x, matrix_view<T> dx) {
-      const std::size_t b = layer_block(i, weight);
+    const auto linear = [&](transformer_layout::in_layer weight, matrix_view<const T> dy, matrix_view<const T> x, matrix_view<T> dx) {
+      const std::size_t b = layout_.of_layer(i, weight);
       linear_backward<T>(dy, x, matrix(b), dx, matrix(gradient, b), vector(gradient, b + 1), how.write);
       complete(b, b + 1);
     };
@@ -305,8 +223,8 @@ double transformer<T>::backward(const token_batch& batch, transformer_workspace<
       activation_backward<T>(activation::gelu, work.dwide, l.up, work.dwide);
       linear(up, work.dwide, l.normed2, work.dnarrow);
     }
-    norm_backward(layer_block(i, gain2), work.dnarrow, l.middle, l.mean2, l.inverse2, work.dh, gradient, true);
-    complete(layer_block(i, gain2), layer_block(i, shift2));
+    norm_backward(layout_.of_layer(i, gain2), work.dnarrow, l.middle, l.mean2, l.inverse2, work.dh, gradient, true);
+    complete(layout_.of_layer(i, gain2), layout_.of_layer(i, shift2));
     linear(out, work.dh, l.attended, work.dnarrow);
     const auto dq = work.dqkv.columns_from(0, heads), dk = work.dqkv.columns_from(heads, kv), dv = work.dqkv.columns_from(heads + kv, kv);
     attention_backward<T>(attention_of(work), work.dnarrow, l.qkv.columns_from(0, heads), l.qkv.columns_from(heads, kv),
@@ -314,8 +232,8 @@ double transformer<T>::backward(const token_batch& batch, transformer_workspace<
     if (s.position == positions::rotary)
       rotary(work.dqkv.columns_from(0, heads + kv), batch.time, rotary_, turn::back);
     linear(qkv, work.dqkv, l.normed1, work.dnarrow);
-    norm_backward(layer_block(i, gain1), work.dnarrow, l.input, l.mean1, l.inverse1, work.dh, gradient, true);
-    complete(layer_block(i, gain1), layer_block(i, shift1));
+    norm_backward(layout_.of_layer(i, gain1), work.dnarrow, l.input, l.mean1, l.inverse1, work.dh, gradient, true);
+    complete(layout_.of_layer(i, gain1), layout_.of_layer(i, shift1));
   }
   // Tokens repeat, so a stretch of columns belongs to one part: every sum has one owner and one order.
   parallel_ranges(s.width, columns_a_part, [&](std::size_t first, std::size_t last) {

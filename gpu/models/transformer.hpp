@@ -13,7 +13,7 @@
 #include "gpu/kernels/linear.hpp"
 #include "gpu/kernels/rotary.hpp"
 #include "gpu/matrix_view.hpp"
-#include "gpu/models/parameter_block.hpp"
+#include "gpu/models/transformer_layout.hpp"
 
 #include <cstdint>
 #include <functional>
@@ -21,34 +21,6 @@
 #include <vector>
 
 namespace flywheel::gpu {
-
-enum class normalisation : std::uint8_t { rms, layer };
-enum class feed_forward : std::uint8_t { swiglu, gelu };
-enum class positions : std::uint8_t { rotary, learnt };
-
-struct transformer_shape {
-  std::uint32_t vocabulary = 0, context = 0;       ///< tokens there are; the longest sequence
-  std::uint32_t layers = 1, width = 64, heads = 1;
-  std::uint32_t kv_heads = 1;                      ///< divides heads
-  std::uint32_t hidden = 256;                      ///< width inside the feed-forward branch
-  normalisation norm = normalisation::rms;
-  feed_forward branch = feed_forward::swiglu;
-  positions position = positions::rotary;
-  bool biases = false, tied = true;                ///< tied: the head is the embedding table
-  double rotary_base = 10000;
-
-  std::uint32_t head_width() const noexcept { return width / heads; }
-  std::uint32_t qkv_width() const noexcept { return (heads + 2 * kv_heads) * head_width(); }
-  std::uint32_t up_width() const noexcept { return branch == feed_forward::swiglu ? 2 * hidden : hidden; }
-  /// Whether the numbers fit together: nothing 0, heads divide width, kv_heads divide heads, rotary heads of even width.
-  bool consistent() const noexcept;
-  /// How long the parameter array is, without making it.
-  std::uint64_t parameter_count() const noexcept;
-
-  /// GPT-2 with `layers`, `width` and `heads`; 12, 768, 12 is the one of 124 million parameters.
-  static transformer_shape gpt2(std::uint32_t vocabulary, std::uint32_t context, std::uint32_t layers, std::uint32_t width,
-                                std::uint32_t heads);
-};
 
 /// Sequences of one length, row-major; `next[i]` is what should follow `token[i]`. All below the vocabulary.
 struct token_batch {
@@ -93,12 +65,12 @@ public:
   /// it may be sent, or the parameters updated.
   using gradient_ready = std::function<void(std::size_t offset, std::size_t count)>;
 
-  /// Initial weights from `seed`: normal with deviation 0.02, those that lead back to h divided by sqrt(2 layers); gains 1,
-  /// biases 0. `shape` must be consistent.
+  /// Initial weights from `seed` (transformer_layout::initialise). `shape` must be consistent.
   transformer(const transformer_shape& shape, std::uint64_t seed);
 
-  const transformer_shape& shape() const noexcept { return shape_; }
-  const std::vector<parameter_block>& blocks() const noexcept { return blocks_; }
+  const transformer_layout& layout() const noexcept { return layout_; }
+  const transformer_shape& shape() const noexcept { return layout_.shape(); }
+  const std::vector<parameter_block>& blocks() const noexcept { return layout_.blocks(); }
   std::span<T> parameters() noexcept { return parameters_.span(); }
   std::span<const T> parameters() const noexcept { return parameters_.span(); }
 
@@ -111,12 +83,8 @@ public:
   void logits(const token_batch& batch, transformer_workspace<T>& work, matrix_view<T> out) const;
 
 private:
-  // Blocks of a layer after its first; a block the shape does not have is empty.
-  enum in_layer : std::size_t { gain1, shift1, qkv, qkv_bias, out, out_bias, gain2, shift2, up, up_bias, down, down_bias };
+  using enum transformer_layout::in_layer;
 
-  void add_block(std::string name, std::size_t rows, std::size_t columns, bool decays);
-  void lay_out();
-  void initialise(std::uint64_t seed);
   void reserve(transformer_workspace<T>& work, std::size_t sequences, std::size_t time) const;
   void forward(const token_batch& batch, transformer_workspace<T>& work) const;
   void norm_forward(std::size_t gain, matrix_view<const T> x, matrix_view<T> y, std::span<T> mean, std::span<T> inverse) const;
@@ -126,19 +94,14 @@ private:
   void add_linear(matrix_view<const T> before, matrix_view<const T> x, std::size_t weight, matrix_view<T> y) const;
   attention_shape attention_of(const transformer_workspace<T>& work) const;
 
-  std::size_t layer_block(std::size_t layer, in_layer which) const { return first_layer_ + layer * (down_bias + 1) + which; }
-  std::size_t head_block() const { return shape_.tied ? 0 : blocks_.size() - 1; }
-  std::size_t final_gain() const { return first_layer_ + shape_.layers * (down_bias + 1); }
   matrix_view<const T> matrix(std::size_t block) const;
   std::span<const T> vector(std::size_t block) const;
   matrix_view<T> matrix(std::span<T> of, std::size_t block) const;
   std::span<T> vector(std::span<T> of, std::size_t block) const;
 
-  transformer_shape shape_;
-  std::vector<parameter_block> blocks_;
+  transformer_layout layout_;
   host_array<T> parameters_;
   rotary_table<T> rotary_;
-  std::size_t first_layer_ = 2;            ///< after the tables of tokens and positions
 };
 
 } // namespace flywheel::gpu

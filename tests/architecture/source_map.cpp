@@ -102,7 +102,7 @@ const std::vector<untested_unit>& untested_units() {
       {"actors/node/control_endpoint.cpp", whole},
       {"actors/trainer/trial_worker.cpp", whole},
       {"cluster/base/json.cpp", "instantiates nlohmann::json once: without it nothing links"},
-      {"gpu/kernels/module_cuda.cu", "a table of functions: tests/gpu/kernels/cuda_twin_test.cpp calls each through dlopen"},
+      {"gpu/kernels/module_cuda.cu", "a table of functions: tests/gpu/kernels/operations_test.cpp calls each through dlopen"},
   };
   return units;
 }

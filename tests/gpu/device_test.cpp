@@ -27,11 +27,11 @@ TEST(device, the_host_is_always_there_and_a_missing_gpu_has_a_reason) {
 }
 
 TEST(module_loader, says_what_is_wrong_with_a_file) {
-  const auto missing = load_cuda_module("/nonexistent/libflywheel_cuda.so");
+  const auto missing = load_cuda_operations("/nonexistent/libflywheel_cuda.so");
   ASSERT_FALSE(missing);
   EXPECT_EQ(missing.error().code, errc::unsupported);
   EXPECT_NE(missing.error().to_string().find("/nonexistent/"), std::string::npos);
-  const auto other = load_cuda_module("libm.so.6");
+  const auto other = load_cuda_operations("libm.so.6");
   ASSERT_FALSE(other);
   EXPECT_EQ(other.error().code, errc::invalid_format);
 }
@@ -40,7 +40,7 @@ TEST(module_loader, loads_the_module_that_was_built_even_without_a_gpu) {
   const std::string path = std::string{FLYWHEEL_BINARY_DIR} + "/libflywheel_cuda.so";
   if (!std::filesystem::exists(path))
     GTEST_SKIP() << "the CUDA module was not built: nvcc is missing, FLYWHEEL_CUDA is OFF, or this is a sanitizer build";
-  const auto module = load_cuda_module(path.c_str());
+  const auto module = load_cuda_operations(path.c_str());
   if (!module && module.error().what.find("cublasLt") != std::string::npos)
     GTEST_SKIP() << module.error().to_string();
   ASSERT_TRUE(module) << module.error().to_string();

@@ -1,10 +1,13 @@
 #pragma once
-// What the program and its CUDA module (libflywheel_cuda.so) agree on: one table of functions. The program is not linked to
-// CUDA; it loads the module with dlopen where there is a GPU (gpu/module_loader.hpp), and runs the CPU twins where not.
+// What a device can do: one table of functions, filled twice. The host fills it with the CPU pages
+// (gpu/kernels/host_operations.hpp); the CUDA module, libflywheel_cuda.so, with the CUDA pages. Networks that train on a GPU
+// (gpu/models/device_transformer.hpp) know this table alone, so that the same code runs on both. The program is not linked
+// to CUDA: it loads the module where there is a GPU (gpu/module_loader.hpp).
 //
-// All pointers named without "host" are device memory of the current device. Every matrix is row-major and dense. A stream
-// is what make_stream returned; null is the default stream. Functions return 0 or an error number: a cudaError_t as it is,
-// a cublasStatus_t plus cublas_offset; gpu/device_errors.hpp says what to do about one. Launches are asynchronous.
+// All pointers named without "host" are memory of the device in use. Every matrix is row-major and dense unless it has a
+// stride. A stream is what make_stream returned; null is the default stream. Functions return 0 or an error number: a
+// cudaError_t as it is (the host borrows invalid value and out of memory), a cublasStatus_t plus cublas_offset;
+// gpu/device_errors.hpp says what to do about one. Launches are asynchronous on a GPU, and done on return on the host.
 // The operations compute what the CPU page of the same name says, in float, to rounding.
 
 #include <cstddef>
@@ -13,25 +16,29 @@
 namespace flywheel::gpu {
 
 /// Raised whenever a member changes place or meaning; a module of another version is refused.
-inline constexpr std::uint32_t cuda_interface_version = 1;
+inline constexpr std::uint32_t operation_table_version = 2;
 inline constexpr int cublas_offset = 10'000;
 
-struct cuda_device_description {
+struct device_description {
   char name[256];
   std::uint64_t memory_total, memory_free; ///< bytes
   std::int32_t major, minor, processors;
 };
 
-enum class gemm_type : std::int32_t { f32, f32_by_tf32, bf16 };          ///< bf16: in and out, sums in float
+/// Of a and b; c is float. tf32: multiplied with 10 bits of mantissa. All sums are in float.
+enum class gemm_type : std::int32_t { f32, f32_by_tf32, bf16 };
 enum class gemm_epilogue : std::int32_t { none, bias, bias_gelu };       ///< bias: one element a column of c
-struct gemm_call { ///< pointers and strides are multiples of 16 bytes
+/// c = alpha a b + beta before, then the epilogue. Pointers and strides are multiples of 16 bytes.
+struct gemm_call {
   gemm_type type;
   gemm_epilogue epilogue;
   std::int32_t transpose_a, transpose_b;
   std::uint64_t m, n, k, stride_a, stride_b, stride_c; ///< c is m x n
   float alpha, beta;
-  const void *a, *b, *bias;
-  void *c, *workspace;
+  const void *a, *b;
+  const float *bias, *before;       ///< before: shaped and strided like c; null is c itself
+  float* c;
+  void* workspace;
   std::uint64_t workspace_bytes;
 };
 
@@ -54,12 +61,12 @@ struct adamw_call {
   const float* gradient_scale;      ///< one number to multiply the gradient with (from clip_scale), or null
 };
 
-struct cuda_interface {
+struct operation_table {
   std::uint32_t version;
   std::uint32_t bytes;              ///< sizeof this struct
 
   int (*device_count)(int* host_count);
-  int (*describe_device)(int device, cuda_device_description* host_to);
+  int (*describe_device)(int device, device_description* host_to);
   int (*use_device)(int device);
   const char* (*explain)(int error);
 
@@ -94,24 +101,28 @@ struct cuda_interface {
                 const float* cosines, const float* sines, float sign, void* stream);
   int (*attention_forward)(const attention_call* host_call, void* stream);
   int (*attention_backward)(const attention_call* host_call, void* stream);
-  /// Overwrites logits with their gradient; loss: one number, overwritten. row_loss: rows numbers of scratch.
-  int (*softmax_cross_entropy)(float* logits, const std::uint32_t* label, float* row_loss, float* loss, std::uint64_t rows,
-                               std::uint64_t width, double averaged_over, void* stream);
-  int (*embedding_forward)(const std::uint32_t* index, const float* table, float* y, std::uint64_t rows, std::uint64_t width, void* stream);
+  /// Overwrites logits with their gradient; loss: one number, added to. row_loss: rows numbers of scratch.
+  int (*softmax_cross_entropy)(float* logits, std::uint64_t stride, const std::uint32_t* label, float* row_loss, float* loss,
+                               std::uint64_t rows, std::uint64_t width, double averaged_over, void* stream);
+  /// y is overwritten, or added to where `add`.
+  int (*embedding_forward)(const std::uint32_t* index, const float* table, float* y, std::uint64_t rows, std::uint64_t width, int add,
+                           void* stream);
   int (*embedding_backward)(const std::uint32_t* index, const float* dy, float* dtable, std::uint64_t rows, std::uint64_t width, void* stream);
+  /// to += sums over the rows of x, per column.
   int (*column_sums)(const float* x, float* to, std::uint64_t rows, std::uint64_t width, void* stream);
   int (*dropout)(float* x, std::uint64_t size, double rate, std::uint64_t seed, std::uint64_t step, std::uint32_t site, void* stream);
   int (*adamw)(const adamw_call* host_call, void* stream);
+  /// Over `size` elements.
   int (*sgd)(float* weights, const float* gradient, float* velocity, std::uint64_t size, double rate, double decay, double momentum,
              int nesterov, void* stream);
-  /// norm: one number; scale: norm_max / norm, or 1 where the norm is smaller. partial: 1024 numbers of scratch.
+  /// Writes norm: one number; and scale: norm_max / norm, or 1 where the norm is smaller. partial: 1024 numbers of scratch.
   int (*clip_scale)(const float* gradient, std::uint64_t size, double norm_max, double* partial, float* norm, float* scale, void* stream);
   int (*to_bf16)(const float* from, std::uint16_t* to, std::uint64_t size, void* stream);
   int (*to_float)(const std::uint16_t* from, float* to, std::uint64_t size, void* stream);
 };
 
 /// The module's one exported function.
-inline constexpr const char* cuda_interface_symbol = "flywheel_cuda_interface";
-using cuda_interface_getter = const cuda_interface* (*)();
+inline constexpr const char* cuda_module_symbol = "flywheel_cuda_operations";
+using operation_table_getter = const operation_table* (*)();
 
 } // namespace flywheel::gpu

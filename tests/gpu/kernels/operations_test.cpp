@@ -1,7 +1,9 @@
-// Every CUDA kernel against its CPU page, on odd shapes. Needs the module and a GPU; each test is skipped by name where
-// one is missing. Bounds are relative to the largest expected value, in units of float's rounding (1.2e-7) times what the
-// length of the sums allows.
+// Every function of both operation tables against its CPU page, on odd shapes: the host's, whose test shows that the table
+// is filled right (and that this file runs), and CUDA's, which needs the module and a GPU and is skipped by name where one
+// is missing. Bounds are relative to the largest expected value, in units of float's rounding (1.2e-7) times what the length
+// of the sums allows.
 
+#include "gpu/device.hpp"
 #include "gpu/kernels/activation.hpp"
 #include "gpu/kernels/adamw.hpp"
 #include "gpu/kernels/attention.hpp"
@@ -9,6 +11,7 @@
 #include "gpu/kernels/dropout.hpp"
 #include "gpu/kernels/embedding.hpp"
 #include "gpu/kernels/gemm.hpp"
+#include "gpu/kernels/host_operations.hpp"
 #include "gpu/kernels/layer_norm.hpp"
 #include "gpu/kernels/linear.hpp"
 #include "gpu/kernels/loss.hpp"
@@ -34,39 +37,43 @@ values random_floats(std::size_t n, std::uint64_t seed, double scale = 1) {
   return {x.begin(), x.end()};
 }
 
-class cuda_twin : public testing::Test {
+class operations : public testing::TestWithParam<device_kind> {
 protected:
   void SetUp() override {
-    const auto module = cuda_module();
-    if (!module)
-      GTEST_SKIP() << "this kernel was not run: " << module.error().to_string();
-    cuda = *module;
+    if (GetParam() == device_kind::host) {
+      table = &host_operations();
+    } else {
+      const auto module = cuda_operations();
+      if (!module)
+        GTEST_SKIP() << "this kernel was not run: " << module.error().to_string();
+      table = *module;
+    }
     int count = 0;
-    if (const int e = cuda->device_count(&count); e != 0 || count == 0)
-      GTEST_SKIP() << "this kernel was not run: there is no GPU: " << (e != 0 ? cuda->explain(e) : "none counted");
-    ok(cuda->use_device(0));
-    ok(cuda->make_stream(&stream));
+    if (const int e = table->device_count(&count); e != 0 || count == 0)
+      GTEST_SKIP() << "this kernel was not run: there is no GPU: " << (e != 0 ? table->explain(e) : "none counted");
+    ok(table->use_device(0));
+    ok(table->make_stream(&stream));
   }
   void TearDown() override {
     for (void* m : memory)
-      ok(cuda->release(m));
+      ok(table->release(m));
     if (stream != nullptr)
-      ok(cuda->drop_stream(stream));
+      ok(table->drop_stream(stream));
   }
-  void ok(int e) const { ASSERT_EQ(e, 0) << cuda->explain(e); }
+  void ok(int e) const { ASSERT_EQ(e, 0) << table->explain(e); }
 
   template <class T> T* up(const std::vector<T>& x) {
     void* m = nullptr;
-    ok(cuda->allocate(&m, std::max<std::size_t>(1, x.size()) * sizeof(T)));
+    ok(table->allocate(&m, std::max<std::size_t>(1, x.size()) * sizeof(T)));
     memory.push_back(m);
-    ok(cuda->copy_to_device(m, x.data(), x.size() * sizeof(T), stream));
-    ok(cuda->wait_stream(stream));
+    ok(table->copy_to_device(m, x.data(), x.size() * sizeof(T), stream));
+    ok(table->wait_stream(stream));
     return static_cast<T*>(m);
   }
   template <class T> std::vector<T> down(const T* from, std::size_t n) const {
     std::vector<T> x(n);
-    ok(cuda->copy_to_host(x.data(), from, n * sizeof(T), stream));
-    ok(cuda->wait_stream(stream));
+    ok(table->copy_to_host(x.data(), from, n * sizeof(T), stream));
+    ok(table->wait_stream(stream));
     return x;
   }
   void same(const float* actual, const values& expected, double bound, const char* what) const {
@@ -79,16 +86,20 @@ protected:
     EXPECT_LT(most / size, bound) << what;
   }
 
-  const cuda_interface* cuda = nullptr;
+  const operation_table* table = nullptr;
   void* stream = nullptr;
   std::deque<void*> memory;
 };
 
 constexpr std::size_t rows = 37, width = 301;
 
+std::string name_of_device(const testing::TestParamInfo<device_kind>& p) { return p.param == device_kind::host ? "host" : "cuda"; }
+
 } // namespace
 
-TEST_F(cuda_twin, gemm) {
+INSTANTIATE_TEST_SUITE_P(, operations, testing::Values(device_kind::host, device_kind::cuda), name_of_device);
+
+TEST_P(operations, gemm) {
   const std::size_t m = 64, n = 96, k = 80; // multiples of 4 floats: what the alignment it is told of promises
   const auto a = random_floats(m * k, 1), b = random_floats(k * n, 2), bias = random_floats(n, 3), before = random_floats(m * n, 4);
   for (const bool ta : {false, true})
@@ -97,78 +108,128 @@ TEST_F(cuda_twin, gemm) {
       gemm<float>(ta ? op::transposed : op::plain, tb ? op::transposed : op::plain, 0.5f, {a.data(), ta ? k : m, ta ? m : k},
                   {b.data(), tb ? n : k, tb ? k : n}, 2.0f, {expected.data(), m, n});
       auto* c = up(before);
-      const gemm_call call{gemm_type::f32, gemm_epilogue::none, ta, tb, m, n, k, ta ? m : k, tb ? k : n, n, 0.5f, 2.0f, up(a), up(b), nullptr, c, nullptr, 0};
-      ok(cuda->gemm(&call, stream));
+      const gemm_call call{gemm_type::f32, gemm_epilogue::none, ta, tb, m, n, k, ta ? m : k, tb ? k : n, n, 0.5f, 2.0f, up(a), up(b), nullptr, nullptr, c, nullptr, 0};
+      ok(table->gemm(&call, stream));
       same(c, expected, 2e-6, "product");
     }
   values expected(m * n);
   linear_forward<float>({a.data(), m, k}, {b.data(), k, n}, bias, {expected.data(), m, n});
   auto* c = up(before);
-  const gemm_call call{gemm_type::f32, gemm_epilogue::bias, 0, 0, m, n, k, k, n, n, 1, 0, up(a), up(b), up(bias), c, nullptr, 0};
-  ok(cuda->gemm(&call, stream));
+  const gemm_call call{gemm_type::f32, gemm_epilogue::bias, 0, 0, m, n, k, k, n, n, 1, 0, up(a), up(b), up(bias), nullptr, c, nullptr, 0};
+  ok(table->gemm(&call, stream));
   same(c, expected, 2e-6, "with bias");
+
+  auto* to = up(values(m * n));
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    expected[i] += 3 * before[i];
+  const gemm_call onto{gemm_type::f32, gemm_epilogue::bias, 0, 0, m, n, k, k, n, n, 1, 3, up(a), up(b), up(bias), up(before), to, nullptr, 0};
+  ok(table->gemm(&onto, stream));
+  same(to, expected, 2e-6, "onto another matrix, with bias");
 }
 
-TEST_F(cuda_twin, rms_norm) {
+TEST_P(operations, gemm_of_bf16) {
+  const std::size_t m = 40, n = 24, k = 48;
+  auto a = random_floats(m * k, 1), b = random_floats(k * n, 2);
+  std::vector<std::uint16_t> narrow_a(a.size()), narrow_b(b.size());
+  const auto narrow = [](values& wide, std::vector<std::uint16_t>& to) {
+    for (std::size_t i = 0; i < wide.size(); ++i)
+      to[i] = to_bf16(wide[i]).bits, wide[i] = to_float(bf16{to[i]});
+  };
+  narrow(a, narrow_a), narrow(b, narrow_b);
+  for (const bool ta : {false, true})
+    for (const bool tb : {false, true}) {
+      values expected(m * n);
+      gemm<float>(ta ? op::transposed : op::plain, tb ? op::transposed : op::plain, 1, {a.data(), ta ? k : m, ta ? m : k},
+                  {b.data(), tb ? n : k, tb ? k : n}, 0, {expected.data(), m, n});
+      auto* c = up(values(m * n));
+      const gemm_call call{gemm_type::bf16, gemm_epilogue::none, ta, tb, m, n, k, ta ? m : k, tb ? k : n, n, 1, 0, up(narrow_a), up(narrow_b), nullptr, nullptr, c, nullptr, 0};
+      ok(table->gemm(&call, stream));
+      same(c, expected, 2e-6, "product of narrow numbers, summed in float");
+    }
+}
+
+TEST(host_operations, refuse_what_is_not_aligned_as_cublaslt_would) {
+  const auto& host = host_operations();
+  alignas(16) float room[64] = {};
+  const gemm_call good{gemm_type::f32, gemm_epilogue::none, 0, 0, 4, 4, 4, 4, 4, 4, 1, 0, room, room + 16, nullptr, nullptr, room + 32, nullptr, 0};
+  EXPECT_EQ(host.gemm(&good, nullptr), 0);
+  gemm_call bad = good;
+  bad.stride_a = 5;
+  EXPECT_STREQ(host.explain(host.gemm(&bad, nullptr)), "invalid argument");
+  bad = good, bad.b = room + 17;
+  EXPECT_NE(host.gemm(&bad, nullptr), 0);
+  bad = good, bad.epilogue = gemm_epilogue::bias; // and none given
+  EXPECT_NE(host.gemm(&bad, nullptr), 0);
+}
+
+TEST(host_operations, fresh_memory_is_not_zero) {
+  void* memory = nullptr;
+  ASSERT_EQ(host_operations().allocate(&memory, 4), 0);
+  EXPECT_TRUE(std::isnan(*static_cast<float*>(memory)));
+  EXPECT_EQ(host_operations().release(memory), 0);
+  EXPECT_EQ(host_operations().allocate(&memory, ~0ull), 2);
+}
+
+TEST_P(operations, rms_norm) {
   const auto x = random_floats(rows * width, 1, 3), gain = random_floats(width, 2), dy = random_floats(rows * width, 3);
   values y(x.size()), inverse(rows), dx(x.size()), dgain(width);
   rms_norm_forward<float>({x.data(), rows, width}, gain, {y.data(), rows, width}, inverse);
   rms_norm_backward<float>({dy.data(), rows, width}, {x.data(), rows, width}, gain, inverse, {dx.data(), rows, width}, dgain);
   auto *gx = up(x), *gg = up(gain), *gy = up(values(x.size())), *gi = up(values(rows)), *gdx = up(dy), *gdg = up(values(width));
-  ok(cuda->rms_norm_forward(gx, gg, gy, gi, rows, width, stream));
-  ok(cuda->rms_norm_backward(gdx, gx, gg, gi, gdx, gdg, rows, width, 0, stream)); // in place
+  ok(table->rms_norm_forward(gx, gg, gy, gi, rows, width, stream));
+  ok(table->rms_norm_backward(gdx, gx, gg, gi, gdx, gdg, rows, width, 0, stream)); // in place
   same(gy, y, 1e-6, "y"), same(gi, inverse, 1e-6, "inverse root"), same(gdx, dx, 2e-6, "dx"), same(gdg, dgain, 2e-6, "dgain");
 }
 
-TEST_F(cuda_twin, layer_norm) {
+TEST_P(operations, layer_norm) {
   const auto x = random_floats(rows * width, 1, 3), gain = random_floats(width, 2), shift = random_floats(width, 4), dy = random_floats(rows * width, 3);
   values y(x.size()), mean(rows), inverse(rows), dx(x.size()), dgain(width), dshift(width);
   layer_norm_forward<float>({x.data(), rows, width}, gain, shift, {y.data(), rows, width}, mean, inverse);
   layer_norm_backward<float>({dy.data(), rows, width}, {x.data(), rows, width}, gain, mean, inverse, {dx.data(), rows, width}, dgain, dshift);
   auto *gx = up(x), *gg = up(gain), *gy = up(values(x.size())), *gm = up(values(rows)), *gi = up(values(rows));
   auto *gdx = up(values(x.size())), *gdg = up(values(width)), *gds = up(values(width));
-  ok(cuda->layer_norm_forward(gx, gg, up(shift), gy, gm, gi, rows, width, stream));
-  ok(cuda->layer_norm_backward(up(dy), gx, gg, gm, gi, gdx, gdg, gds, rows, width, 1, stream)); // added to zeros
+  ok(table->layer_norm_forward(gx, gg, up(shift), gy, gm, gi, rows, width, stream));
+  ok(table->layer_norm_backward(up(dy), gx, gg, gm, gi, gdx, gdg, gds, rows, width, 1, stream)); // added to zeros
   same(gy, y, 2e-6, "y"), same(gdx, dx, 4e-6, "dx"), same(gdg, dgain, 4e-6, "dgain"), same(gds, dshift, 4e-6, "dshift");
 }
 
-TEST_F(cuda_twin, gelu) {
+TEST_P(operations, gelu) {
   const auto x = random_floats(rows * width, 1, 3), dy = random_floats(rows * width, 2);
   values y(x.size()), dx(x.size());
   activation_forward<float>(activation::gelu, {x.data(), rows, width}, {y.data(), rows, width});
   activation_backward<float>(activation::gelu, {dy.data(), rows, width}, {x.data(), rows, width}, {dx.data(), rows, width});
   auto *gx = up(x), *gy = up(values(x.size())), *gdx = up(values(x.size()));
-  ok(cuda->gelu_forward(gx, gy, x.size(), stream));
-  ok(cuda->gelu_backward(up(dy), gx, gdx, x.size(), stream));
+  ok(table->gelu_forward(gx, gy, x.size(), stream));
+  ok(table->gelu_backward(up(dy), gx, gdx, x.size(), stream));
   same(gy, y, 2e-6, "y"), same(gdx, dx, 2e-6, "dx");
 }
 
-TEST_F(cuda_twin, swiglu) {
+TEST_P(operations, swiglu) {
   const auto x = random_floats(rows * 2 * width, 1, 3), dy = random_floats(rows * width, 2);
   values y(dy.size()), dx = x;
   swiglu_forward<float>({x.data(), rows, 2 * width}, {y.data(), rows, width});
   swiglu_backward<float>({dy.data(), rows, width}, {dx.data(), rows, 2 * width});
   auto *gx = up(x), *gy = up(values(y.size()));
-  ok(cuda->swiglu_forward(gx, gy, rows, width, stream));
-  ok(cuda->swiglu_backward(up(dy), gx, rows, width, stream));
+  ok(table->swiglu_forward(gx, gy, rows, width, stream));
+  ok(table->swiglu_backward(up(dy), gx, rows, width, stream));
   same(gy, y, 2e-6, "y"), same(gx, dx, 2e-6, "gate and up");
 }
 
-TEST_F(cuda_twin, rotary) {
+TEST_P(operations, rotary) {
   const std::size_t heads = 3, head_width = 10, time = 12, n = 24;
-  const rotary_table<float> table{time, head_width};
+  const rotary_table<float> angles{time, head_width};
   const auto x = random_floats(n * heads * head_width, 1);
   auto y = x;
-  rotary<float>({y.data(), n, heads * head_width}, time, table, turn::forward);
-  const values cosines(table.cosines(0), table.cosines(0) + time * head_width / 2), sines(table.sines(0), table.sines(0) + time * head_width / 2);
+  rotary<float>({y.data(), n, heads * head_width}, time, angles, turn::forward);
+  const values cosines(angles.cosines().begin(), angles.cosines().end()), sines(angles.sines().begin(), angles.sines().end());
   auto *gx = up(x), *gc = up(cosines), *gs = up(sines);
-  ok(cuda->rotary(gx, heads * head_width, n, heads, head_width, time, gc, gs, 1, stream));
+  ok(table->rotary(gx, heads * head_width, n, heads, head_width, time, gc, gs, 1, stream));
   same(gx, y, 1e-6, "turned");
-  ok(cuda->rotary(gx, heads * head_width, n, heads, head_width, time, gc, gs, -1, stream));
+  ok(table->rotary(gx, heads * head_width, n, heads, head_width, time, gc, gs, -1, stream));
   same(gx, x, 1e-6, "turned back");
 }
 
-TEST_F(cuda_twin, attention) {
+TEST_P(operations, attention) {
   for (const auto& s : {attention_shape{1, 1, 1, 1, 4}, {2, 70, 6, 2, 20}, {1, 131, 2, 1, 128}}) {
     const std::size_t q = s.heads * s.head_width, kv = s.kv_heads * s.head_width, all = q + 2 * kv, n = s.rows();
     const auto qkv = random_floats(n * all, 1), dout = random_floats(n * q, 2);
@@ -182,59 +243,63 @@ TEST_F(cuda_twin, attention) {
     float *go = up(values(out.size())), *gl = up(values(sums.size())), *gd = up(values(dqkv.size()));
     const attention_call call{s.sequences, s.time, s.heads, s.kv_heads, s.head_width, all, all, all, q, g, g + q, g + q + kv, go, gl,
                               up(dout), gd, gd + q, gd + q + kv, up(values(work.size()))};
-    ok(cuda->attention_forward(&call, stream));
-    ok(cuda->attention_backward(&call, stream));
+    ok(table->attention_forward(&call, stream));
+    ok(table->attention_backward(&call, stream));
     same(go, out, 3e-6, "out"), same(gl, sums, 3e-6, "log sum"), same(gd, dqkv, 1e-5, "dqkv");
   }
 }
 
-TEST_F(cuda_twin, softmax_cross_entropy) {
+TEST_P(operations, softmax_cross_entropy) {
   const auto logits = random_floats(rows * width, 1, 4);
   std::vector<std::uint32_t> label(rows);
   for (std::size_t i = 0; i < rows; ++i)
     label[i] = static_cast<std::uint32_t>((i * 97) % width);
   auto expected = logits;
   const double loss = softmax_cross_entropy<float>({expected.data(), rows, width}, label, 0, 50);
-  auto *g = up(logits), *gl = up(values(1));
-  ok(cuda->softmax_cross_entropy(g, up(label), up(values(rows)), gl, rows, width, 50, stream));
+  auto *g = up(logits), *gl = up(values(1)); // added to zero
+  ok(table->softmax_cross_entropy(g, width, up(label), up(values(rows)), gl, rows, width, 50, stream));
   same(gl, {static_cast<float>(loss)}, 2e-6, "loss"), same(g, expected, 4e-6, "gradient");
 }
 
-TEST_F(cuda_twin, embedding) {
+TEST_P(operations, embedding) {
   const std::size_t vocabulary = 11;
   std::vector<std::uint32_t> index(rows);
   for (std::size_t i = 0; i < rows; ++i)
     index[i] = static_cast<std::uint32_t>((i * i) % vocabulary);
-  const auto table = random_floats(vocabulary * width, 1), dy = random_floats(rows * width, 2);
-  values y(rows * width), dtable = table;
-  embedding_forward<float>(index, {table.data(), vocabulary, width}, {y.data(), rows, width});
+  const auto vectors = random_floats(vocabulary * width, 1), dy = random_floats(rows * width, 2);
+  values y(rows * width), dtable = vectors;
+  embedding_forward<float>(index, {vectors.data(), vocabulary, width}, {y.data(), rows, width});
   embedding_backward<float>(index, {dy.data(), rows, width}, {dtable.data(), vocabulary, width});
-  auto *gt = up(table), *gy = up(values(y.size()));
-  ok(cuda->embedding_forward(up(index), gt, gy, rows, width, stream));
-  ok(cuda->embedding_backward(up(index), up(dy), gt, rows, width, stream));
+  auto *gt = up(vectors), *gy = up(values(y.size()));
+  ok(table->embedding_forward(up(index), gt, gy, rows, width, 0, stream));
+  ok(table->embedding_backward(up(index), up(dy), gt, rows, width, stream));
   EXPECT_EQ(down(gy, y.size()), y);
+  ok(table->embedding_forward(up(index), up(vectors), gy, rows, width, 1, stream));
+  for (float& v : y)
+    v *= 2;
+  EXPECT_EQ(down(gy, y.size()), y) << "added to itself";
   same(gt, dtable, 1e-6, "dtable");
 }
 
-TEST_F(cuda_twin, column_sums) {
+TEST_P(operations, column_sums) {
   const auto x = random_floats(rows * width, 1), before = random_floats(width, 2);
   auto expected = before;
   add_column_sums<float>({x.data(), rows, width}, expected);
   auto* g = up(before);
-  ok(cuda->column_sums(up(x), g, rows, width, stream));
+  ok(table->column_sums(up(x), g, rows, width, stream));
   same(g, expected, 2e-6, "sums");
 }
 
-TEST_F(cuda_twin, dropout) {
+TEST_P(operations, dropout) {
   const auto x = random_floats(rows * width, 1);
   auto expected = x;
   dropout<float>({expected.data(), rows, width}, 0.3, {philox_key{12345}, (1ull << 40) + 7, 3});
   auto* g = up(x);
-  ok(cuda->dropout(g, x.size(), 0.3, 12345, (1ull << 40) + 7, 3, stream));
+  ok(table->dropout(g, x.size(), 0.3, 12345, (1ull << 40) + 7, 3, stream));
   EXPECT_EQ(down(g, x.size()), expected); // the same mask, and one multiplication
 }
 
-TEST_F(cuda_twin, adamw_and_clipping) {
+TEST_P(operations, adamw_and_clipping) {
   const std::size_t n = 100'003;
   const auto w = random_floats(n, 1), g = random_floats(n, 2), m = random_floats(n, 3, 0.1);
   values v(n, 0.3f), clipped = g, ew = w, em = m, ev = v;
@@ -242,9 +307,9 @@ TEST_F(cuda_twin, adamw_and_clipping) {
   adamw<float>(ew, clipped, em, ev, 1e-2, 0.1, 3);
   auto *gw = up(w), *gg = up(g), *gm = up(m), *gv = up(v), *length = up(values(1)), *scale = up(values(1));
   auto* narrow = up(std::vector<std::uint16_t>(n));
-  ok(cuda->clip_scale(gg, n, 2, up(std::vector<double>(1024)), length, scale, stream));
+  ok(table->clip_scale(gg, n, 2, up(std::vector<double>(1024)), length, scale, stream));
   const adamw_call call{n, 3, 1e-2, 0.1, 0.9, 0.999, 1e-8, gw, gg, gm, gv, narrow, scale};
-  ok(cuda->adamw(&call, stream));
+  ok(table->adamw(&call, stream));
   same(length, {static_cast<float>(norm)}, 1e-6, "norm"), same(gw, ew, 1e-6, "weights"), same(gm, em, 1e-6, "moment1"), same(gv, ev, 1e-6, "moment2");
   const auto weights = down(gw, n);
   const auto copy = down(narrow, n);
@@ -252,25 +317,25 @@ TEST_F(cuda_twin, adamw_and_clipping) {
     ASSERT_EQ(copy[i], to_bf16(weights[i]).bits);
 }
 
-TEST_F(cuda_twin, sgd) {
+TEST_P(operations, sgd) {
   const std::size_t n = 10'007;
   const auto w = random_floats(n, 1), g = random_floats(n, 2), v = random_floats(n, 3);
   for (const bool nesterov : {false, true}) {
     values ew = w, ev = v;
     sgd<float>(ew, g, ev, 1e-2, 0.1, {0.9, nesterov});
     auto *gw = up(w), *gv = up(v);
-    ok(cuda->sgd(gw, up(g), gv, n, 1e-2, 0.1, 0.9, nesterov, stream));
+    ok(table->sgd(gw, up(g), gv, n, 1e-2, 0.1, 0.9, nesterov, stream));
     same(gw, ew, 1e-6, "weights"), same(gv, ev, 1e-6, "velocity");
   }
 }
 
-TEST_F(cuda_twin, bf16) {
+TEST_P(operations, bf16) {
   auto x = random_floats(10'007, 1, 100);
   x[0] = std::bit_cast<float>(0x3F808000u), x[1] = std::bit_cast<float>(0x3F818000u);
   auto* narrow = up(std::vector<std::uint16_t>(x.size()));
   auto* wide = up(values(x.size()));
-  ok(cuda->to_bf16(up(x), narrow, x.size(), stream));
-  ok(cuda->to_float(narrow, wide, x.size(), stream));
+  ok(table->to_bf16(up(x), narrow, x.size(), stream));
+  ok(table->to_float(narrow, wide, x.size(), stream));
   const auto bits = down(narrow, x.size());
   const auto back = down(wide, x.size());
   for (std::size_t i = 0; i < x.size(); ++i) {
