@@ -74,6 +74,7 @@ struct operation_table {
   int (*release)(void* memory);
   int (*copy_to_device)(void* to, const void* host_from, std::uint64_t bytes, void* stream);
   int (*copy_to_host)(void* host_to, const void* from, std::uint64_t bytes, void* stream);
+  int (*copy_on_device)(void* to, const void* from, std::uint64_t bytes, void* stream);
   int (*fill_zero)(void* to, std::uint64_t bytes, void* stream);
   int (*make_stream)(void** host_to);
   int (*drop_stream)(void* stream);

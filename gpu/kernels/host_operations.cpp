@@ -316,6 +316,7 @@ const operation_table& host_operations() {
       .release = release,
       .copy_to_device = copy,
       .copy_to_host = copy,
+      .copy_on_device = copy,
       .fill_zero = fill_zero,
       .make_stream = make_stream,
       .drop_stream = drop_stream,

@@ -55,6 +55,9 @@ int copy_to_device(void* to, const void* from, std::uint64_t bytes, void* stream
 int copy_to_host(void* to, const void* from, std::uint64_t bytes, void* stream) {
   return number(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream_of(stream)));
 }
+int copy_on_device(void* to, const void* from, std::uint64_t bytes, void* stream) {
+  return number(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_of(stream)));
+}
 int fill_zero(void* to, std::uint64_t bytes, void* stream) { return number(cudaMemsetAsync(to, 0, bytes, stream_of(stream))); }
 int make_stream(void** to) { return number(cudaStreamCreateWithFlags(reinterpret_cast<cudaStream_t*>(to), cudaStreamNonBlocking)); }
 int drop_stream(void* stream) { return number(cudaStreamDestroy(stream_of(stream))); }
@@ -76,6 +79,7 @@ const operation_table table = {
     .release = release,
     .copy_to_device = copy_to_device,
     .copy_to_host = copy_to_host,
+    .copy_on_device = copy_on_device,
     .fill_zero = fill_zero,
     .make_stream = make_stream,
     .drop_stream = drop_stream,

@@ -43,10 +43,15 @@ TEST_P(device_memory, what_goes_to_a_tensor_comes_back) {
   ASSERT_TRUE(order.finish());
   EXPECT_EQ(y, x);
   EXPECT_EQ(middle, (std::vector<float>{11, 12, 13}));
+  auto twin = tensor::make(*device, number_type::f32, {35}).value();
+  order.run("copying", device->operations().copy_on_device, twin.memory(), t.memory(), t.bytes());
   t.zero(order);
   t.copy_to(order, std::span{y});
+  std::vector<float> z(35);
+  twin.copy_to(order, std::span{z});
   ASSERT_TRUE(order.finish());
   EXPECT_EQ(y, std::vector<float>(35));
+  EXPECT_EQ(z, x);
 }
 
 TEST_P(device_memory, tensors_give_back_and_the_pool_keeps_its_bound) {
