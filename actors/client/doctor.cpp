@@ -76,9 +76,21 @@ doctor_finding fsync_speed(const machine_facts& f) {
 doctor_finding gpu(const machine_facts& f) {
   if (!f.gpu_device)
     return {"gpu", ok, "no GPU: using CPU slots", ""};
-  if (!f.gpu_driver)
-    return {"gpu", warn, "/dev/nvidiactl is there, but libcuda.so.1 cannot be loaded", "install the driver's user libraries, or mount them into the container"};
-  return {"gpu", ok, "an NVIDIA driver is loaded", ""};
+  if (f.gpus.empty())
+    return {"gpu", warn, "/dev/nvidiactl is there, but no GPU can be used: " + f.without_cuda,
+            "install the driver's user libraries (or mount them into the container), and libflywheel_cuda.so beside flywheel; till then CPU slots"};
+  if (!f.without_cuda.empty())
+    return {"gpu", warn, join(f.gpus, "; ") + "; not all: " + f.without_cuda, "nvidia-smi -q shows what is wrong with the others"};
+  return {"gpu", ok, join(f.gpus, "; "), ""};
+}
+
+doctor_finding gangs(const machine_facts& f) {
+  const std::string on_cpus = "CPU ranks by shared memory, over Gloo between hosts";
+  if (f.gpus.empty())
+    return {"gangs", ok, on_cpus, ""};
+  if (!f.nccl_found)
+    return {"gangs", warn, on_cpus + "; GPU ranks: " + f.nccl, "install libnccl2, or name the file in FLYWHEEL_NCCL_LIBRARY; till then a gang has one GPU"};
+  return {"gangs", ok, on_cpus + "; GPU ranks by " + f.nccl, ""};
 }
 
 doctor_finding sandbox(const machine_facts& f) {
@@ -117,8 +129,8 @@ doctor_finding locale(const machine_facts& f) {
 std::string_view name_of(doctor_verdict v) { return v == ok ? "ok" : v == warn ? "warn" : "fail"; }
 
 std::vector<doctor_finding> judge_machine(const machine_facts& f) {
-  std::vector<doctor_finding> findings{{"system", ok, f.kernel, ""}, processors(f), memory(f),  state(f),       disk(f),
-                                       fsync_speed(f),               gpu(f),        sandbox(f), open_files(f), clock_state(f), locale(f)};
+  std::vector<doctor_finding> findings{{"system", ok, f.kernel, ""}, processors(f), memory(f), state(f),      disk(f),        fsync_speed(f),
+                                       gpu(f),                       gangs(f),      sandbox(f), open_files(f), clock_state(f), locale(f)};
   if (!f.libraries.empty())
     findings.push_back({"libraries", ok, join(f.libraries, ", "), ""});
   return findings;

@@ -30,7 +30,10 @@ struct machine_facts {
   int owner_pid = 0;                              ///< of the process that owns the state now; 0: none
   std::optional<int> landlock_abi;                ///< empty: the kernel has none, or it is off
   bool gpu_device = false;                        ///< /dev/nvidiactl
-  bool gpu_driver = false;                        ///< libcuda.so.1 can be loaded
+  std::vector<std::string> gpus;                  ///< "NVIDIA H200, 139 GiB (138 GiB free), sm_90": those the CUDA module can use
+  std::string without_cuda;                       ///< why there are none, or fewer than there could be
+  std::string nccl;                               ///< its version and GPUs, or what is missing; empty: not asked, for there is no GPU
+  bool nccl_found = false;
   std::uint64_t open_files_soft = 0, open_files_hard = 0;
   std::int64_t wall_seconds = 0;                  ///< since 1970
   bool clock_synchronised = false;                ///< as the kernel says

@@ -3,6 +3,9 @@
 
 #include "cluster/base/clock.hpp"
 #include "cluster/base/error.hpp"
+#include "cluster/base/text.hpp"
+#include "gpu/device.hpp"
+#include "nccl/library_nccl.hpp"
 
 #include <algorithm>
 #include <array>
@@ -129,6 +132,17 @@ void look_at_libraries(machine_facts& f) {
   }
 }
 
+void look_at_gpus(machine_facts& f) {
+  const auto report = gpu::find_devices();
+  for (const auto& d : report.devices)
+    if (d.kind == gpu::device_kind::cuda)
+      f.gpus.push_back(d.name + ", " + format_bytes(d.memory_total) + " (" + format_bytes(d.memory_free) + " free), sm_" +
+                       std::to_string(d.major) + std::to_string(d.minor));
+  f.without_cuda = report.without_cuda;
+  f.nccl_found = nccl::nccl_library::find().has_value();
+  f.nccl = nccl::describe_nccl();
+}
+
 } // namespace
 
 machine_facts look_at_machine(const fs::path& state_folder) {
@@ -175,11 +189,8 @@ machine_facts look_at_machine(const fs::path& state_folder) {
 #endif
 
   f.gpu_device = ::access("/dev/nvidiactl", F_OK) == 0;
-  if (f.gpu_device)
-    if (void* driver = ::dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL)) {
-      f.gpu_driver = true;
-      ::dlclose(driver);
-    }
+  if (f.gpu_device) // loading CUDA takes most of a second
+    look_at_gpus(f);
 
   rlimit files{};
   if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {

@@ -39,7 +39,7 @@ std::vector<folder_rule> build_rules() {
   below_node.insert(below_node.end(), below_agents.begin(), below_agents.end());
   rules.push_back({"actors/node", below_node, "composition: starts, supervises and connects the agents"});
   auto below_client = below_node;
-  below_client.push_back("actors/node");
+  below_client.insert(below_client.end(), {"actors/node", "gpu", "nccl"}); // `doctor` says what there is to compute on
   rules.push_back({"actors/client", below_client, "the command line"});
   return rules;
 }
@@ -101,7 +101,6 @@ const std::vector<untested_unit>& untested_units() {
       {"actors/evaluator/traffic_replay.cpp", whole},
       {"actors/node/control_endpoint.cpp", whole},
       {"actors/trainer/trial_worker.cpp", whole},
-      {"cluster/base/json.cpp", "instantiates nlohmann::json once: without it nothing links"},
       {"gpu/kernels/module_cuda.cu", "a table of functions: tests/gpu/kernels/operations_test.cpp calls each through dlopen"},
   };
   return units;

@@ -74,6 +74,7 @@ TEST(doctor, each_ailment_has_a_verdict_and_advice) {
       {"fsync", warn, [](auto& f) { f.fsync_median = 1us; }},
       {"fsync", warn, [](auto& f) { f.fsync_median.reset(); }},
       {"gpu", warn, [](auto& f) { f.gpu_device = true; }},
+      {"gangs", warn, [](auto& f) { f.gpu_device = true, f.gpus = {"NVIDIA H200"}, f.nccl = "the NCCL library was not found"; }},
       {"sandbox", warn, [](auto& f) { f.landlock_abi.reset(); }},
       {"open-files", warn, [](auto& f) { f.open_files_soft = 512; }},
       {"open-files", fail, [](auto& f) { f.open_files_soft = 64; }},
@@ -94,12 +95,34 @@ TEST(doctor, each_ailment_has_a_verdict_and_advice) {
   }
 }
 
-TEST(doctor, a_gpu_and_an_owner_are_told) {
+TEST(doctor, gpus_and_an_owner_are_told) {
   auto f = sound_machine();
-  f.gpu_device = f.gpu_driver = true;
+  f.gpu_device = f.nccl_found = true;
+  f.gpus = {"NVIDIA H200, 139 GiB (138 GiB free), sm_90", "NVIDIA H200, 139 GiB (12 GiB free), sm_90"};
+  f.nccl = "NCCL 2.28.9, 2 GPU(s)";
   f.owner_pid = 4711;
   EXPECT_EQ(finding(f, "gpu").verdict, ok);
+  EXPECT_THAT(finding(f, "gpu").what, testing::AllOf(HasSubstr("12 GiB free"), HasSubstr("138 GiB free")));
+  EXPECT_EQ(finding(f, "gangs").verdict, ok);
+  EXPECT_THAT(finding(f, "gangs").what, HasSubstr("NCCL 2.28.9"));
   EXPECT_THAT(finding(f, "state").what, HasSubstr("process 4711"));
+}
+
+TEST(doctor, without_a_gpu_gangs_are_of_cpu_ranks) {
+  EXPECT_THAT(finding(sound_machine(), "gangs").what, HasSubstr("shared memory"));
+  EXPECT_THAT(finding(sound_machine(), "gangs").what, testing::Not(HasSubstr("GPU ranks")));
+}
+
+TEST(doctor, says_why_a_gpu_cannot_be_used) {
+  auto f = sound_machine();
+  f.gpu_device = true;
+  f.without_cuda = "the CUDA module has version 1, the program 2";
+  EXPECT_EQ(finding(f, "gpu").verdict, warn);
+  EXPECT_THAT(finding(f, "gpu").what, HasSubstr("has version 1"));
+  f.gpus = {"NVIDIA H200, 139 GiB (138 GiB free), sm_90"};
+  f.without_cuda = "looking at GPU 1: uncorrectable ECC error";
+  EXPECT_EQ(finding(f, "gpu").verdict, warn) << "one works, the other does not";
+  EXPECT_THAT(finding(f, "gpu").what, testing::AllOf(HasSubstr("H200"), HasSubstr("uncorrectable")));
 }
 
 class doctor_probe : public testing::Test {
