@@ -1,0 +1,181 @@
+#include "gpu/kernels/panel_product.hpp"
+
+#include "cluster/base/assert.hpp"
+#include "gpu/kernels/vectorised.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace flywheel::gpu {
+
+namespace {
+
+// Six rows by two vectors are twelve sums, which with the two vectors of b and one element of a fill AVX2's sixteen
+// registers; fewer sums than eight would wait for each other. A depth of 256 keeps a panel in half of the first cache.
+constexpr std::size_t rows_a_tile = 6, depth_a_block = 256;
+
+typedef float float_vector __attribute__((vector_size(32)));
+typedef double double_vector __attribute__((vector_size(32)));
+template <class T> struct vector_of;
+template <> struct vector_of<float> { using type = float_vector; };
+template <> struct vector_of<double> { using type = double_vector; };
+template <class T> using vector = typename vector_of<T>::type;
+
+template <class T> inline void load(vector<T>& v, const T* from) { std::memcpy(&v, from, sizeof v); }
+
+/// Where a tile's sums begin, and where they go.
+template <class T> struct tile_place {
+  const T* begin;         ///< null: zero
+  std::size_t begin_step; ///< from row to row; 0: the same for each
+  T* c;
+  std::size_t c_step;
+};
+
+/// `Rows` rows by one panel: a's element (i, k) is a[i * a_row + k * a_column].
+template <std::size_t Rows, class T>
+inline void tile(std::size_t depth, const T* a, std::size_t a_row, std::size_t a_column, const T* b, std::size_t b_row,
+                 const tile_place<T>& at) {
+  constexpr std::size_t half = panel_width<T> / 2;
+  vector<T> left[Rows], right[Rows];
+#pragma GCC unroll 6
+  for (std::size_t i = 0; i < Rows; ++i) {
+    left[i] = right[i] = vector<T>{};
+    if (at.begin != nullptr) {
+      load<T>(left[i], at.begin + i * at.begin_step);
+      load<T>(right[i], at.begin + i * at.begin_step + half);
+    }
+  }
+  for (std::size_t k = 0; k < depth; ++k, a += a_column, b += b_row) {
+    vector<T> b0, b1;
+    load<T>(b0, b);
+    load<T>(b1, b + half);
+#pragma GCC unroll 6
+    for (std::size_t i = 0; i < Rows; ++i) {
+      const T x = a[i * a_row];
+      left[i] += x * b0;
+      right[i] += x * b1;
+    }
+  }
+#pragma GCC unroll 6
+  for (std::size_t i = 0; i < Rows; ++i) {
+    std::memcpy(at.c + i * at.c_step, &left[i], sizeof left[i]);
+    std::memcpy(at.c + i * at.c_step + half, &right[i], sizeof right[i]);
+  }
+}
+
+template <class T>
+inline void tile_of(std::size_t rows, std::size_t depth, const T* a, std::size_t a_row, std::size_t a_column, const T* b,
+                    std::size_t b_row, const tile_place<T>& at) {
+  switch (rows) {
+  case 6: return tile<6>(depth, a, a_row, a_column, b, b_row, at);
+  case 5: return tile<5>(depth, a, a_row, a_column, b, b_row, at);
+  case 4: return tile<4>(depth, a, a_row, a_column, b, b_row, at);
+  case 3: return tile<3>(depth, a, a_row, a_column, b, b_row, at);
+  case 2: return tile<2>(depth, a, a_row, a_column, b, b_row, at);
+  default: return tile<1>(depth, a, a_row, a_column, b, b_row, at);
+  }
+}
+
+/// Rows of the next tile: six, but two fours rather than a six and a two, which would wait for its own sums.
+constexpr std::size_t next_tile(std::size_t left) {
+  if (left == rows_a_tile + 1 || left == rows_a_tile + 2)
+    return 4;
+  return std::min(left, rows_a_tile);
+}
+
+/// A panel that sticks out of c: through a place of full width.
+template <class T>
+inline void narrow_tile(std::size_t rows, std::size_t columns, std::size_t depth, const T* a, std::size_t a_row,
+                        std::size_t a_column, const T* b, std::size_t b_row, const tile_place<T>& at) {
+  T begin[rows_a_tile * panel_width<T>] = {}, c[rows_a_tile * panel_width<T>];
+  for (std::size_t i = 0; i < rows && at.begin != nullptr; ++i)
+    std::copy_n(at.begin + i * at.begin_step, columns, begin + i * panel_width<T>);
+  tile_of<T>(rows, depth, a, a_row, a_column, b, b_row, {begin, panel_width<T>, c, panel_width<T>});
+  for (std::size_t i = 0; i < rows; ++i)
+    std::copy_n(c + i * panel_width<T>, columns, at.c + i * at.c_step);
+}
+
+/// c = op(a) b + begin, where begin is a row, c itself (begin_step is c's stride) or nothing.
+template <class T>
+void product(op op_a, matrix_view<const T> a, const panels<T>& b, const T* begin, std::size_t begin_step, matrix_view<T> c) {
+  const bool plain = op_a == op::plain;
+  FLYWHEEL_ASSERT((plain ? a.rows : a.columns) == c.rows && (plain ? a.columns : a.rows) == b.depth && b.columns == c.columns,
+                  "the shapes of a product");
+  const std::size_t a_row = plain ? a.stride : 1, a_column = plain ? 1 : a.stride;
+  vectorised([&] {
+    // At least once: without depth the product is what it begins with.
+    for (std::size_t first = 0; first == 0 || first < b.depth; first += depth_a_block) {
+      const std::size_t depth = std::min(b.depth - first, depth_a_block);
+      const T* from = first == 0 ? begin : c.data;
+      const std::size_t from_step = first == 0 ? begin_step : c.stride;
+      for (std::size_t j = 0; j < c.columns; j += panel_width<T>) {
+        const T* panel = b.data + j / panel_width<T> * b.panel_step + first * b.row_step;
+        const std::size_t columns = std::min(c.columns - j, panel_width<T>);
+        for (std::size_t i = 0, rows; i < c.rows; i += rows) {
+          rows = next_tile(c.rows - i);
+          const T* corner = a.data + i * a_row + first * a_column;
+          const tile_place<T> at{from == nullptr ? nullptr : from + i * from_step + j, from_step, c.row(i) + j, c.stride};
+          if (columns == panel_width<T>)
+            tile_of<T>(rows, depth, corner, a_row, a_column, panel, b.row_step, at);
+          else
+            narrow_tile<T>(rows, columns, depth, corner, a_row, a_column, panel, b.row_step, at);
+        }
+      }
+    }
+  });
+}
+
+} // namespace
+
+template <class T> panels<T> pack(op o, matrix_view<const T> w, T* to) {
+  const bool plain = o == op::plain;
+  const std::size_t depth = plain ? w.rows : w.columns, columns = plain ? w.columns : w.rows;
+  vectorised([&] {
+    T* next = to;
+    for (std::size_t j = 0; j < columns; j += panel_width<T>) {
+      const std::size_t count = std::min(columns - j, panel_width<T>);
+      if (count < panel_width<T>)
+        std::fill_n(next, depth * panel_width<T>, T(0));
+      if (plain) {
+        for (std::size_t k = 0; k < depth; ++k)
+          std::copy_n(w.row(k) + j, count, next + k * panel_width<T>);
+      } else {
+        for (std::size_t i = 0; i < count; ++i) {
+          const T* from = w.row(j + i);
+          for (std::size_t k = 0; k < depth; ++k)
+            next[k * panel_width<T> + i] = from[k];
+        }
+      }
+      next += depth * panel_width<T>;
+    }
+  });
+  return {to, depth, columns, panel_width<T>, depth * panel_width<T>};
+}
+
+template <class T> panels<T> as_panels(matrix_view<const T> x) {
+  FLYWHEEL_ASSERT(x.stride >= panel_stride<T>(x.columns), "rows too close to be read as panels");
+  return {x.data, x.rows, x.columns, x.stride, panel_width<T>};
+}
+
+template <class T>
+void panel_product(op op_a, std::type_identity_t<matrix_view<const T>> a, const panels<T>& b,
+                   std::type_identity_t<std::span<const T>> row, matrix_view<T> c) {
+  FLYWHEEL_ASSERT(row.empty() || row.size() == c.columns, "the row added to a product");
+  product<T>(op_a, a, b, row.empty() ? nullptr : row.data(), 0, c);
+}
+
+template <class T>
+void panel_product_add(op op_a, std::type_identity_t<matrix_view<const T>> a, const panels<T>& b, matrix_view<T> c) {
+  product<T>(op_a, a, b, c.data, c.stride, c);
+}
+
+#define FLYWHEEL_FOR(T)                                                                                                \
+  template panels<T> pack<T>(op, matrix_view<const T>, T*);                                                            \
+  template panels<T> as_panels<T>(matrix_view<const T>);                                                               \
+  template void panel_product<T>(op, matrix_view<const T>, const panels<T>&, std::span<const T>, matrix_view<T>);      \
+  template void panel_product_add<T>(op, matrix_view<const T>, const panels<T>&, matrix_view<T>);
+FLYWHEEL_FOR(float)
+FLYWHEEL_FOR(double)
+#undef FLYWHEEL_FOR
+
+} // namespace flywheel::gpu
