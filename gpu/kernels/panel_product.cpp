@@ -4,7 +4,9 @@
 #include "gpu/kernels/vectorised.hpp"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 namespace flywheel::gpu {
 
@@ -22,6 +24,30 @@ template <> struct vector_of<double> { using type = double_vector; };
 template <class T> using vector = typename vector_of<T>::type;
 
 template <class T> inline void load(vector<T>& v, const T* from) { std::memcpy(&v, from, sizeof v); }
+
+template <class T> inline void store(const vector<T>& v, T* to) { std::memcpy(to, &v, sizeof v); }
+
+template <class T> inline constexpr std::size_t lanes = sizeof(vector<T>) / sizeof(T);
+
+/// Exchanges the upper right and the lower left of every square of 2 * Distance lanes; with Distance 1, 2, 4, .. in turn a
+/// square of vectors is transposed (Eklundh, "A fast computer method for matrix transposing", 1972).
+template <std::size_t Distance, class T> inline void exchange(vector<T> (&v)[lanes<T>]) {
+  using integer = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+  typedef integer mask __attribute__((vector_size(32)));
+  mask upper{}, lower{};
+  for (std::size_t e = 0; e < lanes<T>; ++e) {
+    upper[e] = static_cast<integer>((e & Distance) == 0 ? e : lanes<T> + e - Distance);
+    lower[e] = static_cast<integer>((e & Distance) == 0 ? e + Distance : lanes<T> + e);
+  }
+#pragma GCC unroll 8
+  for (std::size_t i = 0; i < lanes<T>; ++i) {
+    if ((i & Distance) != 0)
+      continue;
+    const vector<T> a = v[i], b = v[i + Distance];
+    v[i] = __builtin_shuffle(a, b, upper);
+    v[i + Distance] = __builtin_shuffle(a, b, lower);
+  }
+}
 
 /// Where a tile's sums begin, and where they go.
 template <class T> struct tile_place {
@@ -58,8 +84,8 @@ inline void tile(std::size_t depth, const T* a, std::size_t a_row, std::size_t a
   }
 #pragma GCC unroll 6
   for (std::size_t i = 0; i < Rows; ++i) {
-    std::memcpy(at.c + i * at.c_step, &left[i], sizeof left[i]);
-    std::memcpy(at.c + i * at.c_step + half, &right[i], sizeof right[i]);
+    store<T>(left[i], at.c + i * at.c_step);
+    store<T>(right[i], at.c + i * at.c_step + half);
   }
 }
 
@@ -125,6 +151,45 @@ void product(op op_a, matrix_view<const T> a, const panels<T>& b, const T* begin
   });
 }
 
+/// A panel of `depth` rows from columns of w, or as many rows of w where it is to be transposed.
+template <class T> inline void pack_panel(bool plain, matrix_view<const T> w, std::size_t depth, std::size_t first, T* to) {
+  constexpr std::size_t width = panel_width<T>, n = lanes<T>;
+  if (plain) {
+    for (std::size_t k = 0; k < depth; ++k)
+      std::memcpy(to + k * width, w.row(k) + first, width * sizeof(T));
+    return;
+  }
+  std::size_t k = 0;
+  for (; k + n <= depth; k += n) {
+    for (std::size_t half = 0; half < width; half += n) {
+      vector<T> square[n];
+#pragma GCC unroll 8
+      for (std::size_t i = 0; i < n; ++i)
+        load<T>(square[i], w.row(first + half + i) + k);
+      exchange<1, T>(square);
+      exchange<2, T>(square);
+      if constexpr (n > 4)
+        exchange<4, T>(square);
+#pragma GCC unroll 8
+      for (std::size_t i = 0; i < n; ++i)
+        store<T>(square[i], to + (k + i) * width + half);
+    }
+  }
+  for (; k < depth; ++k) {
+    for (std::size_t i = 0; i < width; ++i)
+      to[k * width + i] = w(first + i, k);
+  }
+}
+
+/// The last panel, where it is not full.
+template <class T>
+inline void pack_narrow_panel(bool plain, matrix_view<const T> w, std::size_t depth, std::size_t first, std::size_t count, T* to) {
+  for (std::size_t k = 0; k < depth; ++k) {
+    for (std::size_t i = 0; i < panel_width<T>; ++i)
+      to[k * panel_width<T> + i] = i >= count ? T(0) : plain ? w(k, first + i) : w(first + i, k);
+  }
+}
+
 } // namespace
 
 template <class T> panels<T> pack(op o, matrix_view<const T> w, T* to) {
@@ -134,18 +199,10 @@ template <class T> panels<T> pack(op o, matrix_view<const T> w, T* to) {
     T* next = to;
     for (std::size_t j = 0; j < columns; j += panel_width<T>) {
       const std::size_t count = std::min(columns - j, panel_width<T>);
-      if (count < panel_width<T>)
-        std::fill_n(next, depth * panel_width<T>, T(0));
-      if (plain) {
-        for (std::size_t k = 0; k < depth; ++k)
-          std::copy_n(w.row(k) + j, count, next + k * panel_width<T>);
-      } else {
-        for (std::size_t i = 0; i < count; ++i) {
-          const T* from = w.row(j + i);
-          for (std::size_t k = 0; k < depth; ++k)
-            next[k * panel_width<T> + i] = from[k];
-        }
-      }
+      if (count == panel_width<T>)
+        pack_panel<T>(plain, w, depth, j, next);
+      else
+        pack_narrow_panel<T>(plain, w, depth, j, count, next);
       next += depth * panel_width<T>;
     }
   });

@@ -225,8 +225,18 @@ template <class T> void tabular_network<T>::reserve(tabular_workspace<T>& work, 
   lay_out(work.storage.data());
 }
 
-template <class T> void tabular_network<T>::pack_weights(op o, tabular_workspace<T>& work) const {
-  parallel_for(layers(), [&](std::size_t layer) { work.weights[layer] = pack<T>(o, matrix(weight_of(layer)), work.packed[layer]); });
+template <class T> void tabular_network<T>::prepare(op o, tabular_workspace<T>& work) const {
+  parallel_for(layers() + 1, [&](std::size_t i) {
+    if (i < layers()) {
+      work.weights[i] = pack<T>(o, matrix(weight_of(i)), work.packed[i]);
+      return;
+    }
+    for (std::size_t f = 0; f < numeric_.size() && o == op::plain; ++f) {
+      const auto block = numeric_[f];
+      piecewise_linear_starts<T>({matrix(block + in_number::slope), vector(block + in_number::bias), vector(block + in_number::absent)},
+                                 work.embedding_work[f]);
+    }
+  });
 }
 
 template <class T>
@@ -283,12 +293,7 @@ void tabular_network<T>::forward_rows(const tabular_batch<T>& batch, tabular_wor
 template <class T>
 void tabular_network<T>::forward(const tabular_batch<T>& batch, tabular_workspace<T>& work, const dropout_plan& plan) const {
   reserve(work, batch.rows());
-  for (std::size_t f = 0; f < numeric_.size(); ++f) {
-    const auto block = numeric_[f];
-    piecewise_linear_starts<T>({matrix(block + in_number::slope), vector(block + in_number::bias), vector(block + in_number::absent)},
-                               work.embedding_work[f]);
-  }
-  pack_weights(op::plain, work);
+  prepare(op::plain, work);
   parallel_ranges(batch.rows(), stretch_of(batch.rows()),
                   [&](std::size_t first, std::size_t last) { forward_rows(batch, work, plan, first, last - first); });
 }
@@ -379,11 +384,7 @@ void tabular_network<T>::gather_sums(const tabular_workspace<T>& work, std::span
     const auto to = vector(gradient, block);
     if (write == gradient_write::over)
       std::ranges::fill(to, T(0));
-    for (std::size_t stretch = 0; stretch < work.sums.rows; ++stretch) {
-      const T* sum = work.sums.row(stretch) + sum_at_[block];
-      for (std::size_t j = 0; j < to.size(); ++j)
-        to[j] += sum[j];
-    }
+    add_column_sums<T>(work.sums.columns_from(sum_at_[block], to.size()), to);
   }
 }
 
@@ -391,7 +392,7 @@ template <class T>
 void tabular_network<T>::backward(const tabular_batch<T>& batch, tabular_workspace<T>& work, const dropout_plan& plan,
                                   std::span<T> gradient, gradient_write write) const {
   FLYWHEEL_ASSERT(gradient.size() == parameters_.size() && work.logits.rows == batch.rows(), "backward after its forward");
-  pack_weights(op::transposed, work);
+  prepare(op::transposed, work);
   const std::size_t stretch = stretch_of(batch.rows());
   parallel_ranges(batch.rows(), stretch, [&](std::size_t first, std::size_t last) {
     backward_rows(work, plan, first, last - first, work.sums.row(first / stretch));

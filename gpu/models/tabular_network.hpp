@@ -103,7 +103,8 @@ private:
   std::size_t layers() const noexcept { return 2 * residual_.size() + 2; }
   std::size_t weight_of(std::size_t layer) const;
   void reserve(tabular_workspace<T>& work, std::size_t rows) const;
-  void pack_weights(op o, tabular_workspace<T>& work) const;
+  /// What the stretches of rows share: packed weights; before forward (plain), the embeddings' answers at their edges too.
+  void prepare(op o, tabular_workspace<T>& work) const;
   void embed_rows(const tabular_batch<T>& batch, tabular_workspace<T>& work, std::size_t first, std::size_t count) const;
   void forward_rows(const tabular_batch<T>& batch, tabular_workspace<T>& work, const dropout_plan& plan, std::size_t first,
                     std::size_t count) const;
