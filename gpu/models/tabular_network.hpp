@@ -10,7 +10,7 @@
 // a test compares gradients with finite differences.
 //
 // Rows do not meet before the gradients of the weights. So a stretch of rows goes through the whole network, forward or
-// backward, on one thread and while it is in that core's cache: three loops shared among threads each way, not three an
+// backward, on one thread and while it is in that core's cache: two shared loops forward and three backward, not three an
 // operation. The stretches depend on the number of rows alone: the same bits on any number of threads.
 
 #include "gpu/host_array.hpp"
