@@ -11,7 +11,6 @@
 #include "gpu/models/tabular_network.hpp"
 #include "gpu/parallel.hpp"
 
-#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -77,10 +76,9 @@ int serve(const char* file, unsigned thread_count) {
     for (std::size_t n = 0; n < count; ++n, ++step) {
       const auto& d = all[step % batches];
       const tabular_batch<float> batch{{d.numbers.data(), rows, features}, {}};
-      std::ranges::fill(gradient, 0.0f);
       network.forward(batch, work, {});
       loss = softmax_cross_entropy<float>(work.logits, d.label);
-      network.backward(batch, work, {}, gradient);
+      network.backward(batch, work, {}, gradient, gradient_write::over);
       adamw<float>(weights, gradient, moment1, moment2, 1e-3, 0, step + 1);
     }
     std::printf("%.6f %.6f\n", std::chrono::duration<double>(flywheel::system_clock().mono() - start).count(), loss);

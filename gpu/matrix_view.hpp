@@ -23,6 +23,7 @@ template <class T> struct matrix_view {
   T* row(std::size_t i) const { return data + i * stride; }
   T& operator()(std::size_t i, std::size_t j) const { return data[i * stride + j]; }
   matrix_view first_rows(std::size_t n) const { return {data, n, columns, stride}; }
+  matrix_view rows_from(std::size_t first, std::size_t count) const { return {row(first), count, columns, stride}; }
   matrix_view columns_from(std::size_t first, std::size_t count) const { return {data + first, rows, count, stride}; }
 };
 

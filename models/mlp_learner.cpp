@@ -199,15 +199,19 @@ private:
       gpu::squared_error<float>(work_.logits, batch_values_);
     else
       gpu::softmax_cross_entropy(work_.logits, batch_labels_, p_.label_smoothing);
-    std::ranges::fill(gradient_, 0.0f);
-    m.network.backward(batch, work_, plan, gradient_);
+    m.network.backward(batch, work_, plan, gradient_, gpu::gradient_write::over);
     gpu::clip_gradient<float>(gradient_, gradient_norm_max);
     const double rate = schedule_.at(step);
     const std::span<float> weights = m.network.parameters(), m1{m.moment1}, m2{m.moment2};
-    for (const auto& block : m.network.blocks()) {
-      const auto part = [&](auto all) { return all.subspan(block.offset, block.size()); };
+    // Neighbours that decay alike in one go: most blocks are a few numbers long.
+    const auto& blocks = m.network.blocks();
+    for (std::size_t first = 0, next = 0; first < blocks.size(); first = next) {
+      while (next < blocks.size() && blocks[next].decays == blocks[first].decays)
+        ++next;
+      const std::size_t begin = blocks[first].offset, end = blocks[next - 1].offset + blocks[next - 1].size();
+      const auto part = [&](auto all) { return all.subspan(begin, end - begin); };
       gpu::adamw<float>(part(weights), part(std::span<const float>{gradient_}), part(m1), part(m2), rate,
-                        block.decays ? p_.weight_decay : 0, step + 1);
+                        blocks[first].decays ? p_.weight_decay : 0, step + 1);
     }
   }
 

@@ -8,7 +8,8 @@
 namespace flywheel::gpu {
 
 namespace {
-constexpr std::size_t elements_a_part = 1u << 16;
+// An update ends with a square root and a division: a small network's is worth sharing too.
+constexpr std::size_t updates_a_part = 1u << 13, elements_a_part = 1u << 16;
 }
 
 template <class T>
@@ -19,7 +20,7 @@ void adamw(std::span<T> weights, std::span<const T> gradient, std::span<T> momen
   const T correct1 = static_cast<T>(1 / (1 - std::pow(options.beta1, t)));
   const T correct2 = static_cast<T>(1 / (1 - std::pow(options.beta2, t)));
   const T keep = static_cast<T>(1 - rate * decay), r = static_cast<T>(rate);
-  parallel_ranges(weights.size(), elements_a_part, [&](std::size_t first, std::size_t last) {
+  parallel_ranges(weights.size(), updates_a_part, [&](std::size_t first, std::size_t last) {
     vectorised([&] {
       T *w = weights.data(), *m = moment1.data(), *v = moment2.data();
       const T* g = gradient.data();

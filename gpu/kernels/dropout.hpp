@@ -16,7 +16,8 @@ struct dropout_site {
 };
 
 /// In place: elements are zeroed with probability `rate` (to 1/65536) and the others divided by 1 - rate. Calling it on
-/// the gradient, with the same site, is the backward pass. 0 <= rate < 1; 0 does nothing. x must have stride == columns.
-template <class T> void dropout(matrix_view<T> x, double rate, const dropout_site& at);
+/// the gradient, with the same site, is the backward pass. 0 <= rate < 1; 0 does nothing. Elements are numbered row by
+/// row, whatever the stride; x may be a stretch of the site's rows, whose first is `first_row`.
+template <class T> void dropout(matrix_view<T> x, double rate, const dropout_site& at, std::size_t first_row = 0);
 
 } // namespace flywheel::gpu

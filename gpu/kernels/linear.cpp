@@ -9,7 +9,7 @@
 namespace flywheel::gpu {
 
 namespace {
-constexpr std::size_t columns_a_part = 256;
+constexpr std::size_t rows_a_part = 16, columns_a_part = 256;
 }
 
 template <class T>
@@ -43,11 +43,26 @@ template <class T> void add_column_sums(matrix_view<const T> x, std::span<T> to)
   });
 }
 
+template <class T> void add_matrix(matrix_view<const T> x, matrix_view<T> to) {
+  parallel_ranges(x.rows, rows_a_part, [&](std::size_t first, std::size_t last) {
+    vectorised([&] {
+      for (std::size_t i = first; i < last; ++i) {
+        const T* from = x.row(i);
+        T* sum = to.row(i);
+#pragma omp simd
+        for (std::size_t j = 0; j < x.columns; ++j)
+          sum[j] += from[j];
+      }
+    });
+  });
+}
+
 #define FLYWHEEL_FOR(T)                                                                                                \
   template void linear_forward<T>(matrix_view<const T>, matrix_view<const T>, std::span<const T>, matrix_view<T>);     \
   template void linear_backward<T>(matrix_view<const T>, matrix_view<const T>, matrix_view<const T>, matrix_view<T>,   \
                                    matrix_view<T>, std::span<T>, gradient_write);                                      \
-  template void add_column_sums<T>(matrix_view<const T>, std::span<T>);
+  template void add_column_sums<T>(matrix_view<const T>, std::span<T>);                                                \
+  template void add_matrix<T>(matrix_view<const T>, matrix_view<T>);
 FLYWHEEL_FOR(float)
 FLYWHEEL_FOR(double)
 #undef FLYWHEEL_FOR

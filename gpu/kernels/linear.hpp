@@ -21,4 +21,7 @@ void linear_backward(matrix_view<const T> dy, matrix_view<const T> x, matrix_vie
 /// to += sums over the rows of x, per column.
 template <class T> void add_column_sums(matrix_view<const T> x, std::span<T> to);
 
+/// to += x, element by element.
+template <class T> void add_matrix(matrix_view<const T> x, matrix_view<T> to);
+
 } // namespace flywheel::gpu

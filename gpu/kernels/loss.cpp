@@ -11,7 +11,8 @@ namespace flywheel::gpu {
 
 namespace {
 
-constexpr std::size_t values_a_part = 1u << 15;
+// A row costs its values, and its logarithm and whatever else is done once: about as much as 500 values.
+constexpr std::size_t values_a_part = 1u << 15, values_of_a_row = 500;
 
 /// The highest element, and the sum of e^(x - highest).
 template <class T> std::pair<T, T> measure(const T* x, std::size_t width) {
@@ -34,7 +35,7 @@ template <class T> void exponentials(T* x, std::size_t width, T top, T scale, T 
 
 /// f(row) for every row, several at a time, each as vector code.
 template <class F> void each_row(std::size_t rows, std::size_t width, const F& f) {
-  parallel_ranges(rows, std::max<std::size_t>(1, values_a_part / std::max<std::size_t>(1, width)), [&](std::size_t first, std::size_t last) {
+  parallel_ranges(rows, std::max<std::size_t>(1, values_a_part / (width + values_of_a_row)), [&](std::size_t first, std::size_t last) {
     vectorised([&] {
       for (std::size_t i = first; i < last; ++i)
         f(i);

@@ -20,7 +20,16 @@ template <class T> struct piecewise_parameters {
   std::span<T> absent;  ///< width
 };
 
-/// `x[i * x_stride]` is row i's value. `edges` has slope.rows + 1 increasing values. `work` is resized as needed.
+/// The answers at the edges, which are all that forward needs of `p` but its slopes; `starts` is resized as needed.
+template <class T> void piecewise_linear_starts(piecewise_parameters<const T> p, std::vector<T>& starts);
+
+/// Rows at a time, from `starts` made before: `x[i * x_stride]` is the value of y's row i. `edges` has slope.rows + 1
+/// increasing values.
+template <class T>
+void piecewise_linear_rows(const T* x, std::size_t x_stride, std::span<const T> edges, piecewise_parameters<const T> p,
+                           const std::vector<T>& starts, matrix_view<T> y);
+
+/// Both of these.
 template <class T>
 void piecewise_linear_forward(const T* x, std::size_t x_stride, std::span<const T> edges,
                               piecewise_parameters<const T> p, matrix_view<T> y, std::vector<T>& work);

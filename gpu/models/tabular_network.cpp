@@ -4,7 +4,6 @@
 #include "cluster/base/random.hpp"
 #include "gpu/kernels/embedding.hpp"
 #include "gpu/kernels/layer_norm.hpp"
-#include "gpu/kernels/linear.hpp"
 #include "gpu/kernels/piecewise_linear.hpp"
 #include "gpu/parallel.hpp"
 
@@ -26,15 +25,6 @@ namespace in_head {
 constexpr std::size_t gain = 0, shift = 1, w = 2, b = 3;
 }
 
-template <class T> void add(matrix_view<T> to, matrix_view<const T> what) {
-  for (std::size_t i = 0; i < to.rows; ++i) {
-    T* a = to.row(i);
-    const T* b = what.row(i);
-    for (std::size_t j = 0; j < to.columns; ++j)
-      a[j] += b[j];
-  }
-}
-
 template <class T> void copy(matrix_view<const T> from, matrix_view<T> to) {
   for (std::size_t i = 0; i < to.rows; ++i)
     std::copy_n(from.row(i), to.columns, to.row(i));
@@ -45,7 +35,17 @@ dropout_site site_of(const dropout_plan& plan, std::size_t site) {
 }
 
 template <class T> matrix_view<const T> read(matrix_view<T> x) { return x; }
-template <class T> std::span<const T> read(std::span<T> x) { return x; }
+
+// A stretch of rows: its layers' inputs and outputs lie in the second cache together, beside the weights of a network of
+// usual size; a batch of 256 makes eight. Each stretch has sums of its own, so that their number is bounded.
+constexpr std::size_t stretch_shortest = 32, stretches_max = 64;
+
+std::size_t stretch_of(std::size_t rows) {
+  return std::max(stretch_shortest, (rows + stretches_max - 1) / stretches_max);
+}
+
+// A multiple of the product's tile; several parts a weight, for as many threads.
+constexpr std::size_t weight_rows_a_part = 48;
 
 } // namespace
 
@@ -113,6 +113,16 @@ template <class T> void tabular_network<T>::lay_out() {
   add_block("head.shift", 1, hidden, false);
   add_block("head.weight", hidden, shape_.outputs, true);
   add_block("head.bias", 1, shape_.outputs, false);
+  for (std::size_t layer = 0; layer < layers(); ++layer) {
+    const std::size_t rows = blocks_[weight_of(layer)].rows;
+    for (std::size_t first = 0; first < rows; first += weight_rows_a_part)
+      weight_parts_.push_back({layer, first, std::min(weight_rows_a_part, rows - first)});
+  }
+  sum_at_.resize(blocks_.size());
+  for (std::size_t block = input_; block < blocks_.size(); ++block) {
+    sum_at_[block] = sums_;
+    sums_ += blocks_[block].decays ? 0 : blocks_[block].size();
+  }
   parameters_.assign(blocks_.back().offset + blocks_.back().size(), T(0));
   FLYWHEEL_ASSERT(parameters_.size() == shape_.parameter_count(), "the two ways of counting parameters");
 }
@@ -167,121 +177,243 @@ template <class T> std::span<T> tabular_network<T>::vector(std::span<T> of, std:
   return of.subspan(blocks_[block].offset, blocks_[block].size());
 }
 
-template <class T> void tabular_network<T>::reserve(tabular_workspace<T>& work, std::size_t rows) const {
-  const std::size_t z = shape_.input_width(), hidden = shape_.hidden, stages = shape_.blocks + 1;
-  const std::size_t needed = rows * (3 * z + shape_.outputs + 3 * hidden + stages * (5 * hidden + 2));
-  if (needed > work.storage.size())
-    work.storage.resize(needed);
-  work.stages.resize(stages);
-  T* next = work.storage.data();
-  const auto take = [&](std::size_t columns) {
-    matrix_view<T> view{next, rows, columns};
-    next += rows * columns;
-    return view;
-  };
-  work.embedded = take(z), work.z = take(z), work.dz = take(z);
-  work.dh = take(hidden), work.dbranch = take(hidden), work.dnormed = take(hidden);
-  work.logits = take(shape_.outputs);
-  for (auto& s : work.stages) {
-    s.h = take(hidden), s.normed = take(hidden), s.linear = take(hidden), s.activated = take(hidden), s.branch = take(hidden);
-    s.mean = {take(1).data, rows};
-    s.inverse_deviation = {take(1).data, rows};
-  }
+template <class T> std::size_t tabular_network<T>::weight_of(std::size_t layer) const {
+  if (layer == 0)
+    return input_;
+  if (layer == layers() - 1)
+    return head_ + in_head::w;
+  return residual_[(layer - 1) / 2] + (layer % 2 == 1 ? in_residual::w1 : in_residual::w2);
 }
 
-template <class T> void tabular_network<T>::embed(const tabular_batch<T>& batch, tabular_workspace<T>& work) const {
-  const std::size_t width = shape_.numeric_width;
+template <class T> void tabular_network<T>::reserve(tabular_workspace<T>& work, std::size_t rows) const {
+  const std::size_t stages = shape_.blocks + 1, stretches = (rows + stretch_of(rows) - 1) / stretch_of(rows);
+  work.stages.resize(stages);
+  work.weights.resize(layers());
+  work.packed.resize(layers());
   work.embedding_work.resize(numeric_.size());
-  parallel_for(numeric_.size(), [&](std::size_t f) {
-    const auto first = numeric_[f];
-    piecewise_linear_forward<T>(batch.numbers.data + f, batch.numbers.stride, edges_[f],
-                                {matrix(first + in_number::slope), vector(first + in_number::bias), vector(first + in_number::absent)},
-                                work.embedded.columns_from(f * width, width), work.embedding_work[f]);
+  work.index.resize(rows * category_.size());
+  // Twice: to measure, and to hand out.
+  const auto lay_out = [&](T* base) {
+    std::size_t next = 0;
+    const auto take = [&](std::size_t count) {
+      T* place = base == nullptr ? nullptr : base + next;
+      next += (count + panel_width<T> - 1) / panel_width<T> * panel_width<T>;
+      return place;
+    };
+    const auto take_rows = [&](std::size_t columns) {
+      const std::size_t stride = panel_stride<T>(columns);
+      return matrix_view<T>{take(rows * stride), rows, columns, stride};
+    };
+    work.embedded = take_rows(shape_.input_width()), work.z = take_rows(shape_.input_width()), work.dz = take_rows(shape_.input_width());
+    work.dnormed = take_rows(shape_.hidden), work.dlogits = take_rows(shape_.outputs);
+    work.logits = {take(rows * shape_.outputs), rows, shape_.outputs};
+    for (auto& s : work.stages) {
+      for (auto* m : {&s.h, &s.normed, &s.linear, &s.activated, &s.dh, &s.dbranch, &s.dlinear})
+        *m = take_rows(shape_.hidden);
+      s.mean = {take(rows), rows}, s.inverse_deviation = {take(rows), rows};
+    }
+    for (std::size_t layer = 0; layer < layers(); ++layer) {
+      const auto& w = blocks_[weight_of(layer)];
+      work.packed[layer] = take(std::max(packed_size<T>(w.rows, w.columns), packed_size<T>(w.columns, w.rows)));
+    }
+    work.sums = {take(stretches * sums_), stretches, sums_};
+    return next;
+  };
+  const std::size_t needed = lay_out(nullptr);
+  if (needed > work.storage.size())
+    work.storage = host_array<T>(needed);
+  lay_out(work.storage.data());
+}
+
+template <class T> void tabular_network<T>::prepare(op o, tabular_workspace<T>& work) const {
+  parallel_for(layers() + 1, [&](std::size_t i) {
+    if (i < layers()) {
+      work.weights[i] = pack<T>(o, matrix(weight_of(i)), work.packed[i]);
+      return;
+    }
+    for (std::size_t f = 0; f < numeric_.size() && o == op::plain; ++f) {
+      const auto block = numeric_[f];
+      piecewise_linear_starts<T>({matrix(block + in_number::slope), vector(block + in_number::bias), vector(block + in_number::absent)},
+                                 work.embedding_work[f]);
+    }
   });
-  const std::size_t numbers = numeric_.size() * width;
-  activation_forward(shape_.nonlinearity, read(work.embedded.columns_from(0, numbers)), work.z.columns_from(0, numbers));
+}
+
+template <class T>
+void tabular_network<T>::embed_rows(const tabular_batch<T>& batch, tabular_workspace<T>& work, std::size_t first, std::size_t count) const {
+  const std::size_t width = shape_.numeric_width, numbers = numeric_.size() * width;
+  for (std::size_t f = 0; f < numeric_.size(); ++f) {
+    const auto block = numeric_[f];
+    piecewise_linear_rows<T>(batch.numbers.row(first) + f, batch.numbers.stride, edges_[f],
+                             {matrix(block + in_number::slope), vector(block + in_number::bias), vector(block + in_number::absent)},
+                             work.embedding_work[f], work.embedded.columns_from(f * width, width).rows_from(first, count));
+  }
+  activation_forward<T>(shape_.nonlinearity, work.embedded.columns_from(0, numbers).rows_from(first, count),
+                        work.z.columns_from(0, numbers).rows_from(first, count));
   std::size_t at = numbers;
   for (std::size_t k = 0; k < category_.size(); ++k) {
-    work.index.resize(batch.rows());
-    for (std::size_t i = 0; i < batch.rows(); ++i)
-      work.index[i] = batch.categories(i, k);
+    const auto index = std::span{work.index}.subspan(k * batch.rows() + first, count);
+    for (std::size_t i = 0; i < count; ++i)
+      index[i] = batch.categories(first + i, k);
     const auto table = matrix(category_[k]);
-    embedding_forward<T>(work.index, table, work.z.columns_from(at, table.columns));
+    embedding_forward<T>(index, table, work.z.columns_from(at, table.columns).rows_from(first, count));
     at += table.columns;
   }
 }
 
 template <class T>
-void tabular_network<T>::embed_backward(const tabular_batch<T>& batch, tabular_workspace<T>& work, std::span<T> gradient) const {
-  const std::size_t width = shape_.numeric_width, numbers = numeric_.size() * width;
-  const auto dnumbers = work.dz.columns_from(0, numbers);
-  activation_backward(shape_.nonlinearity, read(dnumbers), read(work.embedded.columns_from(0, numbers)), dnumbers);
-  parallel_for(numeric_.size(), [&](std::size_t f) { // each number's parameters are its own
-    const auto first = numeric_[f];
-    piecewise_linear_backward<T>(batch.numbers.data + f, batch.numbers.stride, edges_[f], read(dnumbers.columns_from(f * width, width)),
-                                 {matrix(gradient, first + in_number::slope), vector(gradient, first + in_number::bias),
-                                  vector(gradient, first + in_number::absent)},
-                                 work.embedding_work[f]);
-  });
-  std::size_t at = numbers;
-  for (std::size_t k = 0; k < category_.size(); ++k) {
-    for (std::size_t i = 0; i < batch.rows(); ++i)
-      work.index[i] = batch.categories(i, k);
-    const auto table = matrix(gradient, category_[k]);
-    embedding_backward<T>(work.index, read(work.dz.columns_from(at, table.columns)), table);
-    at += table.columns;
+void tabular_network<T>::forward_rows(const tabular_batch<T>& batch, tabular_workspace<T>& work, const dropout_plan& plan,
+                                      std::size_t first, std::size_t count) const {
+  const auto rows = [&](matrix_view<T> m) { return m.rows_from(first, count); };
+  const auto linear = [&](std::size_t layer, matrix_view<T> x, matrix_view<T> y) {
+    panel_product<T>(op::plain, rows(x), work.weights[layer], vector(weight_of(layer) + 1), rows(y));
+  };
+  const auto norm = [&](auto& s, std::size_t gain) {
+    layer_norm_forward<T>(rows(s.h), vector(gain), vector(gain + 1), rows(s.normed), s.mean.subspan(first, count),
+                          s.inverse_deviation.subspan(first, count));
+  };
+  embed_rows(batch, work, first, count);
+  linear(0, work.z, work.stages[0].h);
+  for (std::size_t b = 0; b < residual_.size(); ++b) {
+    auto &s = work.stages[b], &next = work.stages[b + 1];
+    norm(s, residual_[b] + in_residual::gain);
+    linear(2 * b + 1, s.normed, s.linear);
+    activation_forward<T>(shape_.nonlinearity, rows(s.linear), rows(s.activated));
+    dropout(rows(s.activated), plan.rate, site_of(plan, 2 * b), first);
+    linear(2 * b + 2, s.activated, next.h);
+    dropout(rows(next.h), plan.rate, site_of(plan, 2 * b + 1), first);
+    add_matrix<T>(rows(s.h), rows(next.h));
   }
+  auto& top = work.stages.back();
+  norm(top, head_ + in_head::gain);
+  activation_forward<T>(shape_.nonlinearity, rows(top.normed), rows(top.activated));
+  linear(layers() - 1, top.activated, work.logits);
 }
 
 template <class T>
 void tabular_network<T>::forward(const tabular_batch<T>& batch, tabular_workspace<T>& work, const dropout_plan& plan) const {
   reserve(work, batch.rows());
-  embed(batch, work);
-  linear_forward<T>(work.z, matrix(input_), vector(input_ + 1), work.stages[0].h);
-  for (std::size_t b = 0; b < residual_.size(); ++b) {
-    const auto first = residual_[b];
-    auto& s = work.stages[b];
-    layer_norm_forward<T>(s.h, vector(first + in_residual::gain), vector(first + in_residual::shift), s.normed, s.mean, s.inverse_deviation);
-    linear_forward<T>(s.normed, matrix(first + in_residual::w1), vector(first + in_residual::b1), s.linear);
-    activation_forward(shape_.nonlinearity, read(s.linear), s.activated);
-    dropout(s.activated, plan.rate, site_of(plan, 2 * b));
-    linear_forward<T>(s.activated, matrix(first + in_residual::w2), vector(first + in_residual::b2), s.branch);
-    dropout(s.branch, plan.rate, site_of(plan, 2 * b + 1));
-    copy(read(s.h), work.stages[b + 1].h);
-    add(work.stages[b + 1].h, read(s.branch));
+  prepare(op::plain, work);
+  parallel_ranges(batch.rows(), stretch_of(batch.rows()),
+                  [&](std::size_t first, std::size_t last) { forward_rows(batch, work, plan, first, last - first); });
+}
+
+template <class T>
+void tabular_network<T>::backward_rows(tabular_workspace<T>& work, const dropout_plan& plan, std::size_t first,
+                                       std::size_t count, T* sums) const {
+  const auto rows = [&](matrix_view<T> m) { return m.rows_from(first, count); };
+  const auto sum_of = [&](std::size_t block) { return std::span<T>{sums + sum_at_[block], blocks_[block].size()}; };
+  // dx from dy, and the sums for the bias. The weight's gradient wants all rows, and comes later.
+  const auto linear = [&](std::size_t layer, matrix_view<T> dy, matrix_view<T> dx) {
+    add_column_sums<T>(rows(dy), sum_of(weight_of(layer) + 1));
+    panel_product<T>(op::plain, rows(dy), work.weights[layer], {}, rows(dx));
+  };
+  const auto norm = [&](const auto& s, std::size_t gain, bool adds) {
+    layer_norm_backward<T>(rows(work.dnormed), rows(s.h), vector(gain), s.mean.subspan(first, count),
+                           s.inverse_deviation.subspan(first, count), rows(s.dh), sum_of(gain), sum_of(gain + 1), adds);
+  };
+  const auto activated = [&](matrix_view<T> dy, matrix_view<T> x) {
+    activation_backward<T>(shape_.nonlinearity, rows(dy), rows(x), rows(dy));
+  };
+  std::fill_n(sums, sums_, T(0));
+  const auto& top = work.stages.back();
+  copy(read(rows(work.logits)), rows(work.dlogits));
+  linear(layers() - 1, work.dlogits, work.dnormed);
+  activated(work.dnormed, top.normed);
+  norm(top, head_ + in_head::gain, false);
+  for (std::size_t b = residual_.size(); b-- > 0;) {
+    const auto &s = work.stages[b], &next = work.stages[b + 1];
+    if (plan.rate > 0) {
+      copy(read(rows(next.dh)), rows(s.dbranch));
+      dropout(rows(s.dbranch), plan.rate, site_of(plan, 2 * b + 1), first);
+    }
+    linear(2 * b + 2, plan.rate > 0 ? s.dbranch : next.dh, s.dlinear);
+    dropout(rows(s.dlinear), plan.rate, site_of(plan, 2 * b), first);
+    activated(s.dlinear, s.linear);
+    linear(2 * b + 1, s.dlinear, work.dnormed);
+    copy(read(rows(next.dh)), rows(s.dh));
+    norm(s, residual_[b] + in_residual::gain, true);
   }
-  auto& s = work.stages.back();
-  layer_norm_forward<T>(s.h, vector(head_ + in_head::gain), vector(head_ + in_head::shift), s.normed, s.mean, s.inverse_deviation);
-  activation_forward(shape_.nonlinearity, read(s.normed), s.activated);
-  linear_forward<T>(s.activated, matrix(head_ + in_head::w), vector(head_ + in_head::b), work.logits);
+  linear(0, work.stages[0].dh, work.dz);
+  const std::size_t numbers = numeric_.size() * shape_.numeric_width;
+  activated(work.dz.columns_from(0, numbers), work.embedded.columns_from(0, numbers));
+}
+
+template <class T>
+void tabular_network<T>::weight_gradient(const tabular_workspace<T>& work, const dropout_plan& plan, std::size_t layer,
+                                         std::size_t first, std::size_t count, matrix_view<T> dw, gradient_write write) const {
+  matrix_view<T> x = work.z, dy = work.stages[0].dh; // layer 0
+  if (layer == layers() - 1) {
+    x = work.stages.back().activated, dy = work.dlogits;
+  } else if (layer > 0) {
+    const auto &s = work.stages[(layer - 1) / 2], &next = work.stages[(layer - 1) / 2 + 1];
+    x = layer % 2 == 1 ? s.normed : s.activated;
+    dy = layer % 2 == 1 ? s.dlinear : plan.rate > 0 ? s.dbranch : next.dh;
+  }
+  if (write == gradient_write::over)
+    panel_product<T>(op::transposed, x.columns_from(first, count), as_panels<T>(dy), {}, dw.rows_from(first, count));
+  else
+    panel_product_add<T>(op::transposed, x.columns_from(first, count), as_panels<T>(dy), dw.rows_from(first, count));
+}
+
+template <class T>
+void tabular_network<T>::number_gradient(const tabular_batch<T>& batch, tabular_workspace<T>& work, std::size_t number,
+                                         std::span<T> gradient) const {
+  const std::size_t width = shape_.numeric_width, block = numeric_[number];
+  piecewise_linear_backward<T>(batch.numbers.data + number, batch.numbers.stride, edges_[number],
+                               read(work.dz.columns_from(number * width, width)),
+                               {matrix(gradient, block + in_number::slope), vector(gradient, block + in_number::bias),
+                                vector(gradient, block + in_number::absent)},
+                               work.embedding_work[number]);
+}
+
+template <class T>
+void tabular_network<T>::category_gradient(tabular_workspace<T>& work, std::size_t column, std::span<T> gradient) const {
+  std::size_t at = numeric_.size() * shape_.numeric_width;
+  for (std::size_t k = 0; k < column; ++k)
+    at += blocks_[category_[k]].columns;
+  const auto table = matrix(gradient, category_[column]);
+  embedding_backward<T>(std::span{work.index}.subspan(column * work.z.rows, work.z.rows), read(work.dz.columns_from(at, table.columns)), table);
+}
+
+template <class T>
+void tabular_network<T>::gather_sums(const tabular_workspace<T>& work, std::span<T> gradient, gradient_write write) const {
+  for (std::size_t block = input_; block < blocks_.size(); ++block) {
+    if (blocks_[block].decays)
+      continue;
+    const auto to = vector(gradient, block);
+    if (write == gradient_write::over)
+      std::ranges::fill(to, T(0));
+    add_column_sums<T>(work.sums.columns_from(sum_at_[block], to.size()), to);
+  }
 }
 
 template <class T>
 void tabular_network<T>::backward(const tabular_batch<T>& batch, tabular_workspace<T>& work, const dropout_plan& plan,
-                                  std::span<T> gradient) const {
+                                  std::span<T> gradient, gradient_write write) const {
   FLYWHEEL_ASSERT(gradient.size() == parameters_.size() && work.logits.rows == batch.rows(), "backward after its forward");
-  const auto dmatrix = [&](std::size_t block) { return matrix(gradient, block); };
-  const auto dvector = [&](std::size_t block) { return vector(gradient, block); };
-  const auto& top = work.stages.back();
-  linear_backward<T>(work.logits, top.activated, matrix(head_ + in_head::w), work.dnormed, dmatrix(head_ + in_head::w), dvector(head_ + in_head::b));
-  activation_backward(shape_.nonlinearity, read(work.dnormed), read(top.normed), work.dnormed);
-  layer_norm_backward<T>(work.dnormed, top.h, vector(head_ + in_head::gain), read(top.mean), read(top.inverse_deviation), work.dh,
-                         dvector(head_ + in_head::gain), dvector(head_ + in_head::shift));
-  for (std::size_t b = residual_.size(); b-- > 0;) {
-    const auto first = residual_[b];
-    const auto& s = work.stages[b];
-    copy(read(work.dh), work.dbranch);
-    dropout(work.dbranch, plan.rate, site_of(plan, 2 * b + 1));
-    linear_backward<T>(work.dbranch, s.activated, matrix(first + in_residual::w2), work.dnormed, dmatrix(first + in_residual::w2), dvector(first + in_residual::b2));
-    dropout(work.dnormed, plan.rate, site_of(plan, 2 * b));
-    activation_backward(shape_.nonlinearity, read(work.dnormed), read(s.linear), work.dnormed);
-    linear_backward<T>(work.dnormed, s.normed, matrix(first + in_residual::w1), work.dbranch, dmatrix(first + in_residual::w1), dvector(first + in_residual::b1));
-    layer_norm_backward<T>(work.dbranch, s.h, vector(first + in_residual::gain), read(s.mean), read(s.inverse_deviation), work.dbranch,
-                           dvector(first + in_residual::gain), dvector(first + in_residual::shift));
-    add(work.dh, read(work.dbranch));
-  }
-  linear_backward<T>(work.dh, work.z, matrix(input_), work.dz, dmatrix(input_), dvector(input_ + 1));
-  embed_backward(batch, work, gradient);
+  prepare(op::transposed, work);
+  const std::size_t stretch = stretch_of(batch.rows());
+  parallel_ranges(batch.rows(), stretch, [&](std::size_t first, std::size_t last) {
+    backward_rows(work, plan, first, last - first, work.sums.row(first / stretch));
+  });
+  // What follows meets all rows. Every part owns its parameters; the longest come first.
+  if (write == gradient_write::over)
+    std::ranges::fill(gradient.first(blocks_[input_].offset), T(0)); // the embeddings' gradients are always added up
+  const std::size_t numbers_from = weight_parts_.size(), categories_from = numbers_from + numeric_.size(),
+                    sums_from = categories_from + category_.size();
+  parallel_for(sums_from + 1, [&](std::size_t i) {
+    if (i < numbers_from) {
+      const auto& part = weight_parts_[i];
+      weight_gradient(work, plan, part.layer, part.first, part.count, matrix(gradient, weight_of(part.layer)), write);
+    } else if (i < categories_from) {
+      number_gradient(batch, work, i - numbers_from, gradient);
+    } else if (i < sums_from) {
+      category_gradient(work, i - categories_from, gradient);
+    } else {
+      gather_sums(work, gradient, write);
+    }
+  });
 }
 
 template class tabular_network<float>;

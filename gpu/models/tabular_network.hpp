@@ -8,9 +8,16 @@
 //
 // The parameters are one array, so that optimiser, clipping and checkpoints see one tensor. T is float, or double where
 // a test compares gradients with finite differences.
+//
+// Rows do not meet before the gradients of the weights. So a stretch of rows goes through the whole network, forward or
+// backward, on one thread and while it is in that core's cache: two shared loops forward and three backward, not three an
+// operation. The stretches depend on the number of rows alone: the same bits on any number of threads.
 
+#include "gpu/host_array.hpp"
 #include "gpu/kernels/activation.hpp"
 #include "gpu/kernels/dropout.hpp"
+#include "gpu/kernels/linear.hpp"
+#include "gpu/kernels/panel_product.hpp"
 #include "gpu/matrix_view.hpp"
 #include "gpu/models/parameter_block.hpp"
 
@@ -58,14 +65,18 @@ public:
 private:
   template <class> friend class tabular_network;
   struct stage {
-    matrix_view<T> h, normed, linear, activated, branch;
+    matrix_view<T> h, normed, linear, activated;
+    matrix_view<T> dh, dbranch, dlinear;   ///< dbranch: only with dropout, otherwise it is the next stage's dh
     std::span<T> mean, inverse_deviation;
   };
-  matrix_view<T> embedded, z, dz, dh, dbranch, dnormed;
+  matrix_view<T> embedded, z, dz, dnormed, dlogits;
   std::vector<stage> stages;               ///< one per block, and one for the head
-  std::vector<T> storage;
+  std::vector<panels<T>> weights;          ///< of the linear layers; transposed once backward began
+  std::vector<T*> packed;                  ///< where those are
+  matrix_view<T> sums;                     ///< over the rows of each stretch: the gradients of gains, shifts and biases
+  host_array<T> storage;
   std::vector<std::vector<T>> embedding_work; ///< one per number: they are embedded side by side
-  std::vector<std::uint32_t> index;
+  std::vector<std::uint32_t> index;        ///< of each category column in turn, all rows
 };
 
 template <class T> class tabular_network {
@@ -80,17 +91,29 @@ public:
 
   /// Fills `work.logits` (rows x outputs). Thread-safe with a workspace per thread.
   void forward(const tabular_batch<T>& batch, tabular_workspace<T>& work, const dropout_plan& plan) const;
-  /// From d loss / d logits in `work.logits`, adds d loss / d parameters to `gradient`. Same batch and plan as forward.
+  /// From d loss / d logits in `work.logits`, adds d loss / d parameters to `gradient`, or overwrites it, which saves
+  /// clearing and reading it. Same batch and plan as forward.
   void backward(const tabular_batch<T>& batch, tabular_workspace<T>& work, const dropout_plan& plan,
-                std::span<T> gradient) const;
+                std::span<T> gradient, gradient_write write = gradient_write::add) const;
 
 private:
   std::size_t add_block(std::string name, std::size_t rows, std::size_t columns, bool decays);
   void lay_out();
   void initialise(std::uint64_t seed);
+  std::size_t layers() const noexcept { return 2 * residual_.size() + 2; }
+  std::size_t weight_of(std::size_t layer) const;
   void reserve(tabular_workspace<T>& work, std::size_t rows) const;
-  void embed(const tabular_batch<T>& batch, tabular_workspace<T>& work) const;
-  void embed_backward(const tabular_batch<T>& batch, tabular_workspace<T>& work, std::span<T> gradient) const;
+  /// What the stretches of rows share: packed weights; before forward (plain), the embeddings' answers at their edges too.
+  void prepare(op o, tabular_workspace<T>& work) const;
+  void embed_rows(const tabular_batch<T>& batch, tabular_workspace<T>& work, std::size_t first, std::size_t count) const;
+  void forward_rows(const tabular_batch<T>& batch, tabular_workspace<T>& work, const dropout_plan& plan, std::size_t first,
+                    std::size_t count) const;
+  void backward_rows(tabular_workspace<T>& work, const dropout_plan& plan, std::size_t first, std::size_t count, T* sums) const;
+  void weight_gradient(const tabular_workspace<T>& work, const dropout_plan& plan, std::size_t layer, std::size_t first,
+                       std::size_t count, matrix_view<T> dw, gradient_write write) const;
+  void number_gradient(const tabular_batch<T>& batch, tabular_workspace<T>& work, std::size_t number, std::span<T> gradient) const;
+  void category_gradient(tabular_workspace<T>& work, std::size_t column, std::span<T> gradient) const;
+  void gather_sums(const tabular_workspace<T>& work, std::span<T> gradient, gradient_write write) const;
 
   matrix_view<const T> matrix(std::size_t block) const;
   std::span<const T> vector(std::size_t block) const;
@@ -104,6 +127,14 @@ private:
   // Indices into blocks_ of each layer's first block; the layer's others follow it.
   std::vector<std::size_t> numeric_, category_, residual_;
   std::size_t input_ = 0, head_ = 0;
+  /// From input_ on, by block: where the sums over a stretch's rows hold the gradient of a gain, shift or bias.
+  std::vector<std::size_t> sum_at_;
+  std::size_t sums_ = 0;
+  /// Stretches of a weight's rows whose gradients are made side by side.
+  struct weight_part {
+    std::size_t layer, first, count;
+  };
+  std::vector<weight_part> weight_parts_;
 };
 
 } // namespace flywheel::gpu

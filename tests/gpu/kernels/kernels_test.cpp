@@ -9,6 +9,9 @@
 #include "gpu/kernels/piecewise_linear.hpp"
 #include "tests/gpu/finite_differences.hpp"
 
+#include <algorithm>
+#include <limits>
+
 using namespace flywheel::gpu;
 using namespace flywheel::gpu::test;
 
@@ -67,6 +70,20 @@ TEST(dropout, keeps_the_mean_and_differs_by_step_and_site) {
   EXPECT_EQ(untouched, std::vector<float>(9, 3));
 }
 
+TEST(dropout, of_a_stretch_of_rows_is_that_part_of_the_whole) {
+  // Rows of 11 begin and end within the blocks of 8 that are drawn together; a stride is not counted.
+  const std::size_t rows = 9, columns = 11, stride = 16;
+  std::vector<float> whole(rows * columns, 1), parts(rows * stride, 1);
+  const dropout_site site{philox_key{7}, 5, 2};
+  dropout<float>({whole.data(), rows, columns}, 0.4, site);
+  for (const auto& [first, count] : {std::pair<std::size_t, std::size_t>{0, 4}, {4, 1}, {5, 4}})
+    dropout<float>({parts.data() + first * stride, count, columns, stride}, 0.4, site, first);
+  for (std::size_t i = 0; i < rows; ++i) {
+    for (std::size_t j = 0; j < stride; ++j)
+      EXPECT_EQ(parts[i * stride + j], j < columns ? whole[i * columns + j] : 1);
+  }
+}
+
 TEST(activation, by_hand) {
   std::vector<double> x{-2, 0, 1}, y(3);
   activation_forward<double>(activation::relu, matrix_view<double>{x.data(), 1, 3}, {y.data(), 1, 3});
@@ -108,6 +125,29 @@ TEST(piecewise_linear, is_continuous_and_constant_beyond_the_edges) {
   EXPECT_EQ(at(3), 7);
   EXPECT_EQ(at(100), 7);
   EXPECT_EQ(at(std::nan("")), -7);
+}
+
+TEST(piecewise_linear, finds_the_segment_among_any_number_of_them) {
+  std::vector<double> work;
+  for (std::size_t segments = 1; segments <= 33; ++segments) {
+    std::vector<double> edges{-3};
+    const auto widths = random_values(segments, segments);
+    for (const double w : widths)
+      edges.push_back(edges.back() + 0.1 + std::fabs(w));
+    // Slopes as long as their segments, from the first edge on: the answer is x itself, held to the edges.
+    std::vector<double> slope;
+    for (std::size_t k = 0; k < segments; ++k)
+      slope.push_back(edges[k + 1] - edges[k]);
+    std::vector<double> x{-100, 100, -std::numeric_limits<double>::infinity(), std::numeric_limits<double>::infinity()};
+    for (std::size_t k = 0; k <= segments; ++k)
+      x.insert(x.end(), {edges[k], edges[k] - 1e-6, edges[k] + 1e-6});
+    const std::vector<double> bias{edges[0]}, absent{0};
+    std::vector<double> y(x.size());
+    piecewise_linear_forward<double>(x.data(), 1, edges, {matrix_view<const double>{slope.data(), segments, 1}, bias, absent},
+                                     {y.data(), x.size(), 1}, work);
+    for (std::size_t i = 0; i < x.size(); ++i)
+      EXPECT_NEAR(y[i], std::clamp(x[i], edges.front(), edges.back()), 1e-12) << segments << " segments";
+  }
 }
 
 TEST(loss, by_hand_and_without_overflow) {

@@ -2,6 +2,7 @@
 
 #include "gpu/kernels/adamw.hpp"
 #include "gpu/kernels/loss.hpp"
+#include "gpu/parallel.hpp"
 #include "tests/gpu/finite_differences.hpp"
 
 using namespace flywheel::gpu;
@@ -110,4 +111,91 @@ TEST(tabular_network, numbers_alone_or_categories_alone_will_do) {
   categories.edges.clear();
   tabular_network<double>{categories, 1}.forward({{}, {s.categories.data(), s.rows, 2}}, work, {});
   EXPECT_TRUE(std::isfinite(work.logits(8, 2)));
+}
+
+namespace {
+
+/// Enough rows for several stretches, the last of them short.
+template <class T> struct large_batch {
+  static constexpr std::size_t rows = 301;
+  situation s;
+  std::vector<T> numbers;
+  std::vector<std::uint32_t> categories, labels;
+
+  large_batch() {
+    for (const double x : random_values(rows * 3, 22, 1.5))
+      numbers.push_back(static_cast<T>(x));
+    numbers[4] = std::numeric_limits<T>::quiet_NaN();
+    for (std::uint32_t i = 0; i < rows; ++i) {
+      categories.insert(categories.end(), {i % 4, i % 2});
+      labels.push_back(i * 2 % 3);
+    }
+  }
+  tabular_batch<T> batch() const { return {{numbers.data(), rows, 3}, {categories.data(), rows, 2}}; }
+  /// The gradient, added to what is there or written over it.
+  void backward(std::vector<T>& gradient, gradient_write write, double dropout_rate) const {
+    const tabular_network<T> network{s.shape, 5};
+    const dropout_plan plan{dropout_rate, philox_key{77}, 3};
+    tabular_workspace<T> work;
+    gradient.resize(network.parameters().size());
+    network.forward(batch(), work, plan);
+    softmax_cross_entropy<T>(work.logits, labels);
+    network.backward(batch(), work, plan, gradient, write);
+  }
+};
+
+} // namespace
+
+TEST(tabular_network, gives_the_same_bits_on_any_number_of_threads) {
+  const large_batch<float> b;
+  for (const double rate : {0.0, 0.25}) {
+    std::vector<float> alone;
+    b.backward(alone, gradient_write::add, rate);
+    for (const unsigned count : {2u, 3u, 7u}) {
+      set_threads(count);
+      std::vector<float> shared;
+      b.backward(shared, gradient_write::add, rate);
+      set_threads(1);
+      EXPECT_EQ(shared, alone) << count << " threads, dropout " << rate;
+    }
+  }
+}
+
+TEST(tabular_network, adds_to_a_gradient_or_overwrites_it) {
+  const large_batch<double> b;
+  std::vector<double> once, twice, over(10'000, 7);
+  b.backward(once, gradient_write::add, 0.25);
+  twice = once;
+  b.backward(twice, gradient_write::add, 0.25);
+  b.backward(over, gradient_write::over, 0.25);
+  EXPECT_EQ(over, once);
+  for (std::size_t i = 0; i < once.size(); ++i)
+    EXPECT_NEAR(twice[i], 2 * once[i], 1e-12);
+}
+
+// As many rows as make more than one stretch: their sums over rows come together from several places.
+TEST(tabular_network, gradient_over_several_stretches_of_rows_matches_finite_differences) {
+  const large_batch<double> b;
+  tabular_network<double> network{b.s.shape, 5};
+  tabular_workspace<double> work;
+  const auto loss = [&] {
+    network.forward(b.batch(), work, {});
+    return softmax_cross_entropy<double>(work.logits, b.labels);
+  };
+  loss();
+  std::vector<double> gradient(network.parameters().size());
+  network.backward(b.batch(), work, {}, gradient);
+  double largest = 0;
+  for (std::size_t i = 0; i < gradient.size(); i += 5) {
+    double& x = network.parameters()[i];
+    const double before = x, h = 1e-6;
+    x = before + h;
+    const double above = loss();
+    x = before - h;
+    const double below = loss();
+    x = before;
+    EXPECT_NEAR(gradient[i], (above - below) / (2 * h), 1e-6);
+    largest = std::max(largest, std::fabs(gradient[i]));
+  }
+  EXPECT_GT(largest, 1e-3);
 }
