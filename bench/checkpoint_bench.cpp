@@ -1,6 +1,9 @@
-// The state of a training to disk and back, beside the least that can be done with the same bytes. bench/checkpoint.py runs
-// this in turn with PyTorch. Usage: bench_checkpoint FOLDER MEGABYTES save|raw|raw_direct|stall|restore_warm|restore_cold|...
-// Every mode prints one line {"seconds": ...} of the timed part, after checking its result.
+// The state of a training to disk and back, beside the least that can be done with the same bytes. checkpoint_compare.py runs
+// this in turn with PyTorch. Usage: bench_checkpoint FOLDER MEGABYTES MODE, where MODE is
+//   save | stall        ours                     raw | raw_direct | memcpy     write + fsync, and the copy, of the same bytes
+//   restore_WHERE       ours, verified           read_WHERE | read_direct_WHERE   read(2), into the same kind of memory
+// WHERE: warm or cold, what the page cache has; fresh_warm or fresh_cold: into memory whose pages are not there yet.
+// Every mode prints one line {"seconds": ..., "cpu_seconds": ..., "bytes": ...} of the timed part, after checking its result.
 
 #include "checkpoints/checkpoint_saver.hpp"
 #include "cluster/base/clock.hpp"
@@ -11,6 +14,7 @@
 #include <fcntl.h>
 #include <string_view>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 using namespace flywheel;
@@ -85,14 +89,26 @@ state make_state(std::uint64_t megabytes, bool filled) {
   return s;
 }
 
-double seconds_of(const std::function<void()>& work) {
-  const auto begin = system_clock().mono();
-  work();
-  return std::chrono::duration<double>(system_clock().mono() - begin).count();
+struct cost {
+  double seconds = 0, cpu_seconds = 0;
+};
+
+double cpu_so_far() {
+  rusage used{};
+  ::getrusage(RUSAGE_SELF, &used);
+  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec); };
+  return seconds(used.ru_utime) + seconds(used.ru_stime);
 }
 
-void tell(double seconds, std::uint64_t bytes) {
-  std::printf("{\"seconds\": %.6f, \"bytes\": %llu}\n", seconds, static_cast<unsigned long long>(bytes));
+cost cost_of(const std::function<void()>& work) {
+  const auto begin = system_clock().mono();
+  const double cpu = cpu_so_far();
+  work();
+  return {std::chrono::duration<double>(system_clock().mono() - begin).count(), cpu_so_far() - cpu};
+}
+
+void tell(cost c, std::uint64_t bytes) {
+  std::printf("{\"seconds\": %.6f, \"cpu_seconds\": %.6f, \"bytes\": %llu}\n", c.seconds, c.cpu_seconds, static_cast<unsigned long long>(bytes));
 }
 
 std::vector<std::span<const std::byte>> sources(const state& s) { return {s.tensors.begin(), s.tensors.end()}; }
@@ -134,7 +150,7 @@ void save(const fs::path& root, std::uint64_t megabytes, bool only_stall) {
   // ours nor the peers remove an older one in the timed part.
   good(saver->save(1, "{}", from));
   good(saver->wait());
-  const double seconds = seconds_of([&] {
+  const auto spent = cost_of([&] {
     good(saver->save(2, "{}", from));
     if (!only_stall)
       good(saver->wait());
@@ -146,7 +162,7 @@ void save(const fs::path& root, std::uint64_t megabytes, bool only_stall) {
   good(c.read({&last, 1}));
   if (!std::equal(back.begin(), back.end(), s.tensors.back().begin()))
     fail("the last tensor came back changed");
-  tell(seconds, s.bytes);
+  tell(spent, s.bytes);
 }
 
 void restore(const fs::path& root, std::uint64_t megabytes, bool warm, bool fresh) {
@@ -156,7 +172,7 @@ void restore(const fs::path& root, std::uint64_t megabytes, bool warm, bool fres
   auto s = make_state(megabytes, false);
   if (fresh) // its pages are reserved while they are filled, as in a program that has just started
     ::madvise(s.memory.bytes().data(), s.memory.bytes().size(), MADV_DONTNEED);
-  const double seconds = seconds_of([&] {
+  const auto spent = cost_of([&] {
     const auto c = value(sharded_checkpoint::open(folder));
     std::vector<read_request> requests;
     for (std::size_t i = 0; i < s.parts.size(); ++i)
@@ -166,25 +182,26 @@ void restore(const fs::path& root, std::uint64_t megabytes, bool warm, bool fres
   const auto expected = make_state(megabytes, true);
   if (std::memcmp(expected.memory.bytes().data(), s.memory.bytes().data(), s.bytes) != 0)
     fail("the state came back changed");
-  tell(seconds, s.bytes);
+  tell(spent, s.bytes);
 }
 
-void raw_read(const fs::path& path, std::uint64_t megabytes, bool warm, bool fresh) {
+/// read(2) of the same bytes in one file, 8 MiB at a time from one thread: the page cache reads ahead, or O_DIRECT does not need it.
+void raw_read(const fs::path& path, std::uint64_t megabytes, bool warm, bool fresh, int flags) {
   warm ? bring_into_cache(path) : drop_from_cache(path);
   auto s = make_state(megabytes, false);
-  const auto bytes = s.memory.bytes();
+  const auto bytes = s.memory.bytes(); // whole pages, as O_DIRECT wants them
   if (fresh)
     ::madvise(bytes.data(), bytes.size(), MADV_DONTNEED);
-  const double seconds = seconds_of([&] {
-    const auto file = value(open_file(path, O_RDONLY));
-    for (std::size_t at = 0; at < bytes.size();) {
+  const auto spent = cost_of([&] {
+    const auto file = value(open_file(path, O_RDONLY | flags));
+    for (std::size_t at = 0; at < s.bytes;) {
       const auto n = value(read_some(file.get(), reinterpret_cast<char*>(bytes.data()) + at, std::min<std::size_t>(8u << 20, bytes.size() - at), path));
       if (n == 0)
         fail("raw read");
       at += n;
     }
   });
-  tell(seconds, s.bytes);
+  tell(spent, s.bytes);
 }
 
 } // namespace
@@ -201,16 +218,16 @@ int main(int count, char** words) {
   else if (mode == "raw" || mode == "raw_direct") {
     const auto s = make_state(megabytes, true);
     fs::remove(raw);
-    tell(seconds_of([&] { raw_write(raw, s, mode == "raw" ? 0 : O_DIRECT); }), s.bytes);
+    tell(cost_of([&] { raw_write(raw, s, mode == "raw" ? 0 : O_DIRECT); }), s.bytes);
   } else if (mode == "memcpy") {
     const auto s = make_state(megabytes, true);
     const auto to = value(staging_buffer::create(s.bytes));
     std::memcpy(to.bytes().data(), s.memory.bytes().data(), s.bytes);
-    tell(seconds_of([&] { std::memcpy(to.bytes().data(), s.memory.bytes().data(), s.bytes); }), s.bytes);
+    tell(cost_of([&] { std::memcpy(to.bytes().data(), s.memory.bytes().data(), s.bytes); }), s.bytes);
   } else if (mode.starts_with("restore"))
     restore(ours, megabytes, warm, fresh);
   else if (mode.starts_with("read"))
-    raw_read(raw, megabytes, warm, fresh);
+    raw_read(raw, megabytes, warm, fresh, mode.find("direct") == mode.npos ? 0 : O_DIRECT);
   else
     fail("no such mode");
 }

@@ -1,5 +1,7 @@
 #include "checkpoints/block_hash.hpp"
 
+#include "checkpoints/block_hash_avx2.hpp"
+
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -7,7 +9,14 @@
 
 namespace flywheel {
 
-std::uint64_t block_hash(std::span<const std::byte> block) noexcept { return XXH3_64bits(block.data(), block.size()); }
+std::uint64_t block_hash(std::span<const std::byte> block) noexcept {
+#ifdef __x86_64__
+  static const bool has_avx2 = __builtin_cpu_supports("avx2") != 0;
+  if (has_avx2)
+    return block_hash_avx2(block.data(), block.size());
+#endif
+  return XXH3_64bits(block.data(), block.size());
+}
 
 std::string wide_hash::hex() const {
   constexpr char digits[] = "0123456789abcdef";

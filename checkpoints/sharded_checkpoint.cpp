@@ -1,14 +1,10 @@
 #include "checkpoints/sharded_checkpoint.hpp"
 
-#include "checkpoints/streaming_copy.hpp"
 #include "checkpoints/worker_threads.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
-#include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,10 +19,10 @@ error damaged(const fs::path& path, const std::string& what) {
   return error{errc::checksum_mismatch, what, path.string(), "use the checkpoint before it"};
 }
 
-/// At least the first `needed` bytes of `into`, from `offset` on; less at the end of the file.
-result<std::size_t> read_at(int descriptor, std::span<std::byte> into, std::size_t needed, u64 offset, const fs::path& path) {
+/// How many bytes of `into` the file has from `offset` on: all of them, or less at its end.
+result<std::size_t> read_at(int descriptor, std::span<std::byte> into, u64 offset, const fs::path& path) {
   std::size_t have = 0;
-  while (have < needed) {
+  while (have < into.size()) {
     const auto n = ::pread(descriptor, into.data() + have, into.size() - have, static_cast<off_t>(offset + have));
     if (n < 0 && errno == EINTR)
       continue;
@@ -37,38 +33,6 @@ result<std::size_t> read_at(int descriptor, std::span<std::byte> into, std::size
     have += static_cast<std::size_t>(n);
   }
   return have;
-}
-
-/// True if the page cache has all of [offset, offset + bytes). (preadv2 with RWF_NOWAIT would tell, too, but may start to
-/// read ahead into the cache, beside our reading past it; that it costs speed is suspected, not measured.) Where the system
-/// does not tell, true.
-bool is_cached(int descriptor, u64 offset, u64 bytes) {
-  const u64 begin = round_down_to_io(offset), size = offset + bytes - begin;
-  void* const at = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, descriptor, static_cast<off_t>(begin));
-  if (at == MAP_FAILED)
-    return true;
-  std::array<unsigned char, read_run_bytes / io_alignment + 2> pages{};
-  const bool told = ::mincore(at, size, pages.data()) == 0;
-  ::munmap(at, size);
-  const auto end = pages.begin() + static_cast<std::ptrdiff_t>(round_up_to_io(size) / io_alignment);
-  return !told || std::all_of(pages.begin(), end, [](unsigned char page) { return (page & 1) != 0; });
-}
-
-/// The bytes [offset, offset + bytes) from the disk, somewhere in `scratch`.
-result<std::span<const std::byte>> read_past_cache(int direct, int cached, u64 offset, u64 bytes, std::span<std::byte> scratch,
-                                                   const fs::path& path) {
-  const u64 begin = round_down_to_io(offset), end = round_up_to_io(offset + bytes);
-  if (direct >= 0) {
-    const u64 needed = offset + bytes - begin; // not all: the file may end within its last page
-    const auto have = read_at(direct, scratch.first(end - begin), needed, begin, path);
-    if (have && *have >= needed)
-      return std::span<const std::byte>{scratch.subspan(offset - begin, bytes)};
-    // A file system that reads only whole files so, or a file that ends here: the cache decides.
-  }
-  FLYWHEEL_TRY(const auto have, read_at(cached, scratch.first(bytes), bytes, offset, path));
-  if (have != bytes)
-    return damaged(path, "the file ends at byte " + std::to_string(offset + have));
-  return std::span<const std::byte>{scratch.first(bytes)};
 }
 
 } // namespace
@@ -82,14 +46,14 @@ result<sharded_checkpoint::open_shard> sharded_checkpoint::open_one(const fs::pa
   auto file = open_regular_file(s.path);
   if (!file)
     return file.error().code == errc::not_found ? damaged(s.path, "a shard is gone") : std::move(file).error();
-  s.cached = std::move(file).value();
+  s.file = std::move(file).value();
   struct stat about {};
-  if (::fstat(s.cached.get(), &about) != 0)
+  if (::fstat(s.file.get(), &about) != 0)
     return error_from_errno(errno, "size of", s.path.string());
   if (static_cast<u64>(about.st_size) != expected.bytes)
     return damaged(s.path, "the shard has " + std::to_string(about.st_size) + " bytes, the manifest says " + std::to_string(expected.bytes));
   std::vector<std::byte> head(expected.head_bytes); // no more than the file has
-  FLYWHEEL_TRY(const auto have, read_at(s.cached.get(), head, head.size(), 0, s.path));
+  FLYWHEEL_TRY(const auto have, read_at(s.file.get(), head, 0, s.path));
   if (have != head.size() || wide_hash_of(head) != expected.head)
     return damaged(s.path, "the part before the tensors is not the one in the manifest");
   FLYWHEEL_TRY(const auto seal, check_shard_head(head, s.path.string()));
@@ -98,8 +62,6 @@ result<sharded_checkpoint::open_shard> sharded_checkpoint::open_one(const fs::pa
   s.table.resize(expected.table_blocks);
   if (!s.table.empty()) // a rank may hold no tensor at all
     std::memcpy(s.table.data(), head.data() + expected.table_offset, s.table.size() * sizeof(u64));
-  if (auto direct = open_file(s.path, O_RDONLY | O_DIRECT))
-    s.direct = std::move(direct).value();
   return s;
 }
 
@@ -127,54 +89,37 @@ status sharded_checkpoint::check_block(const open_shard& shard, const read_task&
   return success();
 }
 
-status sharded_checkpoint::run_one(const open_shard& shard, const read_task& task, const staging_buffer& scratch) {
-  const auto size_at = [&](u64 from) { return std::min(hash_block_bytes, task.bytes - from); };
-  // What is wanted of the block at `from`, and where it goes.
-  const auto deliver = [&](u64 from, std::span<const std::byte> block) {
-    const u64 begin = std::max(from, task.skip), end = std::min(from + block.size(), task.skip + task.into.size());
-    if (begin < end)
-      streaming_copy(task.into.subspan(begin - task.skip, end - begin), block.subspan(begin - from, end - begin));
-  };
-  if (shard.direct.get() >= 0 && !is_cached(shard.cached.get(), task.offset, task.bytes)) {
-    FLYWHEEL_TRY(const auto run, read_past_cache(shard.direct.get(), shard.cached.get(), task.offset, task.bytes, scratch.bytes(), shard.path));
-    for (u64 at = 0; at < task.bytes; at += hash_block_bytes) {
-      const auto block = run.subspan(at, size_at(at));
-      FLYWHEEL_CHECK(check_block(shard, task, at, block));
-      deliver(at, block);
-    }
-    return success();
-  }
+status sharded_checkpoint::run_one(const open_shard& shard, const read_task& task, std::span<std::byte> scratch) {
   for (u64 at = 0; at < task.bytes; at += hash_block_bytes) {
-    const u64 size = size_at(at);
-    const bool all_wanted = at >= task.skip && at + size <= task.skip + task.into.size();
-    const auto target = all_wanted ? task.into.subspan(at - task.skip, size) : scratch.bytes().first(size);
-    FLYWHEEL_TRY(const auto have, read_at(shard.cached.get(), target, size, task.offset + at, shard.path));
+    const u64 size = std::min(hash_block_bytes, task.bytes - at);
+    // What is wanted of this block: usually all, which is read to where it belongs and hashed there.
+    const u64 begin = std::max(at, task.skip), end = std::min(at + size, task.skip + task.into.size());
+    const bool all_wanted = begin == at && end == at + size;
+    const auto block = all_wanted ? task.into.subspan(at - task.skip, size) : scratch.first(size);
+    FLYWHEEL_TRY(const auto have, read_at(shard.file.get(), block, task.offset + at, shard.path));
     if (have != size)
       return damaged(shard.path, "the file ends at byte " + std::to_string(task.offset + at + have));
-    FLYWHEEL_CHECK(check_block(shard, task, at, target));
-    if (!all_wanted)
-      deliver(at, target);
+    FLYWHEEL_CHECK(check_block(shard, task, at, block));
+    if (!all_wanted && begin < end)
+      std::memcpy(task.into.data() + (begin - task.skip), block.data() + (begin - at), end - begin);
   }
   return success();
 }
 
 status sharded_checkpoint::run(const std::vector<read_task>& tasks, unsigned threads) const {
-  if (tasks.empty())
-    return success();
-  // Room for the largest run, with what direct I/O needs around it to begin and end at whole pages.
-  u64 scratch_bytes = 0, all_bytes = 0;
+  u64 all_bytes = 0;
+  bool some_in_part = false;
   for (const auto& t : tasks) {
-    scratch_bytes = std::max(scratch_bytes, t.bytes + 2 * io_alignment);
     all_bytes += t.bytes;
+    some_in_part = some_in_part || t.into.size() != t.bytes;
   }
   threads = static_cast<unsigned>(std::min<u64>(std::max(threads, 1U), 1 + all_bytes / hash_block_bytes)); // none for a few bytes
-  std::vector<staging_buffer> scratch;
-  for (std::size_t i = 0; i < std::min<std::size_t>(threads, tasks.size()); ++i) {
-    FLYWHEEL_TRY(auto buffer, staging_buffer::create(scratch_bytes));
-    scratch.push_back(std::move(buffer));
+  std::vector<staging_buffer> scratch(threads); // a block for each thread, if any block is wanted in part only
+  for (std::size_t i = 0; some_in_part && i < scratch.size(); ++i) {
+    FLYWHEEL_TRY(scratch[i], staging_buffer::create(hash_block_bytes));
   }
-  return for_each_task(tasks.size(), static_cast<unsigned>(scratch.size()), [&](std::size_t i, unsigned worker) {
-    return run_one((*shards_)[tasks[i].shard], tasks[i], scratch[worker]);
+  return for_each_task(tasks.size(), threads, [&](std::size_t i, unsigned worker) {
+    return run_one((*shards_)[tasks[i].shard], tasks[i], scratch[worker].bytes());
   });
 }
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+/// Included like nlohmann/json.hpp, with the same types.
 extern template class nlohmann::basic_json<>;
 
 namespace nlohmann::detail {

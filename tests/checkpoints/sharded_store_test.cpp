@@ -1,5 +1,7 @@
 #include "checkpoints/sharded_store.hpp"
+#include "checkpoints/block_hash.hpp"
 #include "checkpoints/checkpoint_saver.hpp"
+#include "checkpoints/seal_format.hpp"
 #include "checkpoints/streaming_copy.hpp"
 #include "checkpoints/worker_threads.hpp"
 #include "tests/checkpoints/sample_checkpoint.hpp"
@@ -358,6 +360,21 @@ TEST(worker_threads, every_task_runs_once_and_the_first_error_ends_it) {
     EXPECT_EQ(s.error().what, "fifty");
     EXPECT_LT(done, 1000u);
   }
+}
+
+TEST(block_hash, is_the_same_whatever_instructions_the_cpu_has) {
+  random_source random{5};
+  std::vector<std::byte> bytes(hash_block_bytes + 7);
+  for (auto& b : bytes)
+    b = static_cast<std::byte>(random.next());
+  const auto same = [&](std::size_t begin, std::size_t size) {
+    const auto part = std::span{bytes}.subspan(begin, size);
+    ASSERT_EQ(block_hash(part), fast_hash(part)) << size << " bytes from " << begin; // fast_hash: what every x86-64 CPU has
+  };
+  for (std::size_t size = 0; size < 3000; ++size) // all of XXH3's cases by length, aligned or not
+    same(size % 7, size);
+  same(0, hash_block_bytes);
+  same(3, hash_block_bytes);
 }
 
 TEST(streaming_copy, copies_any_size_to_any_place) {
