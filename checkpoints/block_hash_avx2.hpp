@@ -1,6 +1,6 @@
 #pragma once
-// XXH3 with AVX2 instructions: the same value as with the SSE2 that every x86-64 CPU has, 1.4 times as fast from memory and
-// nearly twice from the cache, where a restore hashes. Only block_hash.cpp calls it, after it has asked the CPU.
+// XXH3 with AVX2 instructions: the same value as with the SSE2 that every x86-64 CPU has, 1.4 times as fast from memory.
+// Only block_hash.cpp calls it, after it has asked the CPU.
 
 #include <cstddef>
 #include <cstdint>

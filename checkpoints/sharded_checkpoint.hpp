@@ -26,7 +26,7 @@ public:
 
   /// Fills every request's memory with verified bytes, with a few threads. Only blocks with wanted elements are read: at
   /// most a block more at either end of a slice. Blocks are read straight to where they belong, through the page cache and
-  /// with its read-ahead. (Past it, with O_DIRECT and a copy, a cold restore took half as long again: measured here.)
+  /// with its read-ahead.
   /// checksum_mismatch names the tensor; then the content of the requests' memory is undefined.
   status read(std::span<const read_request> requests, unsigned threads = read_threads) const;
   /// A whole tensor, or some of its elements; the memory is reserved here, never more than the shards have bytes.
