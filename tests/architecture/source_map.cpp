@@ -14,6 +14,8 @@ std::vector<folder_rule> build_rules() {
   std::vector<folder_rule> rules{
       {"cluster/base", {}, "errors, clock, random, ids, limits, text, the JSON value; otherwise the standard library only"},
       {"cluster/statistics", {"cluster/base"}, "distributions and intervals"},
+      {"cluster/membership", {"cluster/base"}, "who belongs to the cluster, and until when a lease holds"},
+      {"cluster/placement", {"cluster/base"}, "slots, gangs, leases, budgets"},
       {"cluster/content", {"cluster/base"}, "digests, and files published whole"},
       {"cluster/security", {"cluster/content"}, "sealed data; later certificates and roles"},
       {"cluster/dataset", {"cluster/content", "cluster/security"}, "tables and snapshots"},
