@@ -34,6 +34,7 @@ constexpr entry handlers[] = {
     {"predict", predict},       {"serve", serve_state},     {"data infer", data_infer},
     {"data check", data_check}, {"explain", explain_setting}, {"journal verify", check_journal}, {"journal repair", mend_journal},
     {"journal show", show_journal}, {"doctor", run_doctor}, {"version", print_version},
+    {"certs init", make_authority}, {"certs issue", issue_certificate}, {"certs show", show_certificate},
     {"_worker", work},
 };
 

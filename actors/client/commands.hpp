@@ -49,5 +49,9 @@ result<int> data_check(const command_context& c);
 result<int> explain_setting(const command_context& c);
 result<int> run_doctor(const command_context& c);
 result<int> print_version(const command_context& c);
+// commands_certs.cpp
+result<int> make_authority(const command_context& c);
+result<int> issue_certificate(const command_context& c);
+result<int> show_certificate(const command_context& c);
 
 } // namespace flywheel

@@ -90,6 +90,7 @@ const std::vector<untested_unit>& untested_units() {
   const std::string whole = "only inside a running node: tests/process runs goals through it";
   static const std::vector<untested_unit> units{
       {"actors/client/commands.cpp", "the whole program: tests/process runs it"},
+      {"actors/client/commands_certs.cpp", "the whole program: tests/process runs it"},
       {"actors/client/commands_goal.cpp", "the whole program: tests/process runs it"},
       {"actors/client/commands_look.cpp", "the whole program: tests/process runs it"},
       {"actors/client/commands_use.cpp", "the whole program: tests/process runs it"},
