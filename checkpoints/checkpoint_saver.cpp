@@ -1,6 +1,7 @@
 #include "checkpoints/checkpoint_saver.hpp"
 
 #include "checkpoints/streaming_copy.hpp"
+#include "checkpoints/worker_threads.hpp"
 
 #include <algorithm>
 #include <condition_variable>
@@ -10,6 +11,13 @@
 #include <thread>
 
 namespace flywheel {
+
+namespace {
+
+constexpr std::size_t copy_bytes_a_task = std::size_t{8} << 20;
+constexpr std::size_t copy_bytes_shared = std::size_t{32} << 20; ///< below, a thread costs more than it saves
+
+} // namespace
 
 struct checkpoint_saver::impl {
   struct job {
@@ -98,19 +106,13 @@ checkpoint_saver::~checkpoint_saver() {
 
 const shard_layout& checkpoint_saver::layout() const noexcept { return impl_->layout; }
 
-status checkpoint_saver::save(std::uint64_t step, std::string attributes, const fill_function& fill) {
-  {
-    std::unique_lock lock{impl_->mutex};
-    impl_->changed.wait(lock, [&] { return !impl_->free.empty(); });
-  }
-  return try_save(step, std::move(attributes), fill);
-}
-
-status checkpoint_saver::try_save(std::uint64_t step, std::string attributes, const fill_function& fill) {
+status checkpoint_saver::save_image(std::uint64_t step, std::string attributes, const fill_image& fill, bool waits) {
   auto& i = *impl_;
   std::size_t buffer = 0;
   {
-    const std::lock_guard guard{i.mutex};
+    std::unique_lock lock{i.mutex};
+    if (waits)
+      i.changed.wait(lock, [&] { return !i.free.empty(); });
     if (!i.failure)
       return i.take_failure();
     if (i.last_step && step <= *i.last_step)
@@ -120,9 +122,7 @@ status checkpoint_saver::try_save(std::uint64_t step, std::string attributes, co
     buffer = i.free.back();
     i.free.pop_back();
   }
-  status filled;
-  for (std::size_t part = 0; part < i.layout.parts.size() && filled; ++part)
-    filled = fill(part, part_of_image(i.buffers[buffer], i.layout, part));
+  status filled = fill(i.buffers[buffer]);
   {
     const std::lock_guard guard{i.mutex};
     if (!filled) {
@@ -136,17 +136,49 @@ status checkpoint_saver::try_save(std::uint64_t step, std::string attributes, co
   return success();
 }
 
+namespace {
+
+status fill_part_by_part(const staging_buffer& image, const shard_layout& layout, const checkpoint_saver::fill_function& fill) {
+  for (std::size_t part = 0; part < layout.parts.size(); ++part)
+    FLYWHEEL_CHECK(fill(part, part_of_image(image, layout, part)));
+  return success();
+}
+
+} // namespace
+
+status checkpoint_saver::save(std::uint64_t step, std::string attributes, const fill_function& fill) {
+  return save_image(step, std::move(attributes), [&](const staging_buffer& image) { return fill_part_by_part(image, impl_->layout, fill); }, true);
+}
+
+status checkpoint_saver::try_save(std::uint64_t step, std::string attributes, const fill_function& fill) {
+  return save_image(step, std::move(attributes), [&](const staging_buffer& image) { return fill_part_by_part(image, impl_->layout, fill); }, false);
+}
+
 status checkpoint_saver::save(std::uint64_t step, std::string attributes, std::span<const std::span<const std::byte>> state) {
   const auto& parts = impl_->layout.parts;
   if (state.size() != parts.size())
     return error{errc::invalid_argument, std::to_string(state.size()) + " parts were given, the shard has " + std::to_string(parts.size())};
-  for (std::size_t p = 0; p < parts.size(); ++p)
+  struct stretch {
+    std::size_t part, offset, size;
+  };
+  std::vector<stretch> stretches; // long enough that handing one out costs nothing, short enough for even shares
+  for (std::size_t p = 0; p < parts.size(); ++p) {
     if (state[p].size() != parts[p].bytes())
       return error{errc::invalid_argument, "the part has another size than its range", "tensor " + parts[p].name};
-  return save(step, std::move(attributes), [&](std::size_t part, std::span<std::byte> into) {
-    streaming_copy(into, state[part]);
-    return success();
-  });
+    for (std::size_t at = 0; at < state[p].size(); at += copy_bytes_a_task)
+      stretches.push_back({p, at, std::min(copy_bytes_a_task, state[p].size() - at)});
+  }
+  const unsigned threads = impl_->layout.file_bytes < copy_bytes_shared ? 1 : impl_->options.copy_threads;
+  return save_image(
+      step, std::move(attributes),
+      [&](const staging_buffer& image) {
+        return for_each_task(stretches.size(), threads, [&](std::size_t task, unsigned) {
+          const auto& s = stretches[task];
+          streaming_copy(part_of_image(image, impl_->layout, s.part).subspan(s.offset, s.size), state[s.part].subspan(s.offset, s.size));
+          return success();
+        });
+      },
+      true);
 }
 
 status checkpoint_saver::wait() {

@@ -14,6 +14,8 @@ struct saver_options {
   /// Copies of the state in memory, each as large as the rank's shard; the bound on what the saver holds. With one, a save
   /// waits for the one before it; with two it waits for the one before that.
   unsigned buffers = 1;
+  /// Threads that share the copy of a state in memory: training waits for it, so its cores have nothing else to do.
+  unsigned copy_threads = 2;
   shard_write_options write;
 };
 
@@ -45,6 +47,8 @@ public:
 
 private:
   struct impl;
+  using fill_image = std::function<status(const staging_buffer& image)>;
+  status save_image(std::uint64_t step, std::string attributes, const fill_image& fill, bool waits);
   explicit checkpoint_saver(std::unique_ptr<impl> i) noexcept;
   std::unique_ptr<impl> impl_;
 };

@@ -257,6 +257,23 @@ TEST(checkpoint_saver, the_state_may_change_as_soon_as_save_returns) {
   EXPECT_EQ(saver->save(4, "{}", test::spans_of(test::state_of_rank(tensors, 0, 1, 4))).error().code, errc::invalid_argument) << "backwards";
 }
 
+TEST(checkpoint_saver, a_large_state_is_copied_whole_by_several_threads) {
+  test::scratch_folder folder;
+  const auto tensors = test::sample_tensors(11'000'003); // 44 MB: several stretches, the last one short
+  const auto store = begin(folder.path());
+  for (const unsigned threads : {1u, 3u}) {
+    saver_options o;
+    o.copy_threads = threads;
+    auto saver = checkpoint_saver::start(store, test::parts_of_rank(tensors, 0, 1), o).value();
+    auto state = test::state_of_rank(tensors, 0, 1, threads);
+    ASSERT_TRUE(saver->save(threads, "{}", test::spans_of(state)));
+    for (auto& part : state)
+      std::fill(part.begin(), part.end(), std::byte{0xee});
+    ASSERT_TRUE(saver->wait());
+    EXPECT_EQ(test::differences(newest(folder.path()), tensors), "");
+  }
+}
+
 TEST(checkpoint_saver, holds_no_more_than_its_buffers) {
   test::scratch_folder folder;
   const auto tensors = test::sample_tensors(100);
