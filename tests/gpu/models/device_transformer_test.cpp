@@ -4,6 +4,7 @@
 #include "gpu/models/device_transformer.hpp"
 
 #include "tests/gpu/finite_differences.hpp"
+#include "tests/gpu/models/random_tokens.hpp"
 #include "tests/gpu/opened_device.hpp"
 
 #include <cmath>
@@ -25,22 +26,6 @@ transformer_shape gpt2() {
   s.hidden = 72;
   return s;
 }
-
-struct tokens {
-  std::vector<std::uint32_t> token, next;
-  std::size_t sequences, time;
-  tokens(std::size_t s, std::size_t t, std::uint32_t vocabulary, std::uint64_t seed = 3) : sequences(s), time(t) {
-    random_source random{seed};
-    for (std::size_t i = 0; i < s * t; ++i) {
-      token.push_back(static_cast<std::uint32_t>(random.below(vocabulary)));
-      next.push_back(static_cast<std::uint32_t>(random.below(vocabulary)));
-    }
-  }
-  token_batch batch(std::size_t first = 0, std::size_t count = 0) const {
-    const std::size_t n = (count == 0 ? sequences : count) * time;
-    return {std::span{token}.subspan(first * time, n), std::span{next}.subspan(first * time, n), count == 0 ? sequences : count, time};
-  }
-};
 
 /// Largest difference, relative to the largest expected value.
 double apart(std::span<const float> actual, std::span<const float> expected) {

@@ -2,6 +2,7 @@
 
 #include "gpu/parallel.hpp"
 #include "tests/gpu/finite_differences.hpp"
+#include "tests/gpu/models/random_tokens.hpp"
 
 #include <cmath>
 
@@ -22,20 +23,6 @@ transformer_shape gpt2() {
   s.hidden = 10;
   return s;
 }
-
-struct tokens {
-  std::vector<std::uint32_t> token, next;
-  std::size_t sequences, time;
-
-  tokens(std::size_t s, std::size_t t, std::uint32_t vocabulary, std::uint64_t seed = 3) : sequences(s), time(t) {
-    flywheel::random_source random{seed};
-    for (std::size_t i = 0; i < s * t; ++i) {
-      token.push_back(static_cast<std::uint32_t>(random.below(vocabulary)));
-      next.push_back(static_cast<std::uint32_t>(random.below(vocabulary)));
-    }
-  }
-  token_batch batch() const { return {token, next, sequences, time}; }
-};
 
 /// Large enough that no gradient drowns in rounding.
 template <class T> void shake(transformer<T>& network) {
