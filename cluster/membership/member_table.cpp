@@ -115,7 +115,7 @@ void member_table::disconnected(const std::string& node, std::uint64_t incarnati
 status member_table::drain(const std::string& node) {
   const auto found = members_.find(node);
   if (found == members_.end())
-    return error{errc::not_found, "there is no such node", node, "flywheel nodes lists them"};
+    return error{errc::not_found, "there is no such node", node, "name a node as it named itself in its hello"};
   if (!lives(found->second))
     return error{errc::stale_epoch, "it is " + std::string{name_of(found->second.state)}, node, "there is nothing to drain"};
   found->second.draining = true;

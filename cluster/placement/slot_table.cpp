@@ -37,7 +37,7 @@ void slot_table::set_draining(const std::string& node, bool draining) {
 status slot_table::exclude(const slot_id& id, const std::string& reason) {
   const auto found = slots_.find(id);
   if (found == slots_.end())
-    return error{errc::not_found, "there is no such slot", id.text(), "flywheel nodes lists them"};
+    return error{errc::not_found, "there is no such slot", id.text(), "name it as NODE/SLOT, of a node that is a member now"};
   found->second.excluded = reason.empty() ? "no reason given" : reason;
   return {};
 }
@@ -45,7 +45,7 @@ status slot_table::exclude(const slot_id& id, const std::string& reason) {
 status slot_table::include(const slot_id& id) {
   const auto found = slots_.find(id);
   if (found == slots_.end())
-    return error{errc::not_found, "there is no such slot", id.text(), "flywheel nodes lists them"};
+    return error{errc::not_found, "there is no such slot", id.text(), "name it as NODE/SLOT, of a node that is a member now"};
   found->second.excluded.clear();
   return {};
 }

@@ -142,15 +142,17 @@ TEST_F(membership, the_next_tick_is_when_something_changes) {
   EXPECT_FALSE(table.next_tick());
   join("a", 7, 0s);
   join("b", 7, 500ms);
+  taken();
   std::vector<std::string> seen;
   while (const auto next = table.next_tick()) {
-    table.tick({next->ns - 1}, changes);
-    EXPECT_TRUE(taken() == lines{} || seen.empty()) << "not before";
     const auto before = table.members().size();
+    table.tick({next->ns - 1}, changes);
+    EXPECT_EQ(taken(), lines{}) << "not before";
+    EXPECT_EQ(table.members().size(), before) << "not before";
     table.tick(*next, changes);
-    for (auto& line : taken())
-      seen.push_back(line);
-    EXPECT_TRUE(!seen.empty() || table.members().size() < before);
+    const auto now_taken = taken();
+    EXPECT_TRUE(!now_taken.empty() || table.members().size() < before) << "but then";
+    seen.insert(seen.end(), now_taken.begin(), now_taken.end());
   }
   EXPECT_EQ(seen, (lines{"a alive->suspect", "b alive->suspect", "a suspect->dead", "b suspect->dead"}));
   EXPECT_TRUE(table.members().empty()) << "forgotten in the end";
