@@ -274,8 +274,9 @@ std::vector<command_spec> use_commands() {
        .section = machine_section,
        .summary = "Make a certificate for a node or a user, with its role",
        .description = "Makes NAME.pem and NAME.key, and puts ca.pem beside them. The role is in the certificate and cannot be changed "
-                      "without the authority: node runs the cluster; viewer looks; submitter also submits and cancels own goals; "
-                      "approver also approves; admin also drains nodes and issues certificates.",
+                      "without the authority: node, for a node process; viewer looks; submitter also submits and cancels own goals; "
+                      "approver also approves; admin also drains nodes.\n\nNothing asks for these certificates yet: they are for "
+                      "clusters of several nodes, which this version does not run.",
        .examples = {{"flywheel certs issue node1 --role node --host node1.lab --host 10.0.0.7", "a node and how it is dialled"},
                     {"flywheel certs issue maria --role approver --days 90", "a person who may approve, for three months"}},
        .arguments = {{"NAME", text, true, false, "the node's or user's name", {}}},

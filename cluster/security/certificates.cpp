@@ -251,7 +251,11 @@ status certificate_authority::create(const fs::path& folder, const std::string& 
     if (failed)
       return error_from_errno(failed.value(), "create folder " + folder.string());
   }
-  if (fs::exists(folder / "ca.key", failed) || fs::exists(folder / "ca.pem", failed))
+  const bool has_key = fs::exists(folder / "ca.key", failed), has_certificate = fs::exists(folder / "ca.pem", failed);
+  if (has_key && !has_certificate)
+    return error{errc::already_exists, "ca.key is there without ca.pem", folder.string(),
+                 "if making it was cut short, remove ca.key and make it again; if it was in use, restore ca.pem from any node's folder"};
+  if (has_key || has_certificate)
     return error{errc::already_exists, "there is an authority already", folder.string(), "every certificate it issued would become worthless; choose another folder"};
   FLYWHEEL_TRY(const auto key, new_key());
   FLYWHEEL_TRY(const auto certificate, draw({cluster, cluster + " authority", "URI:" + std::string{scheme} + cluster, true, false, now,

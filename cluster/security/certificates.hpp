@@ -22,7 +22,7 @@ enum class role : std::uint8_t {
   viewer,    ///< looks
   submitter, ///< and submits, watches and cancels own goals
   approver,  ///< and approves others' effects
-  admin,     ///< and drains nodes, issues certificates
+  admin,     ///< and drains nodes
 };
 std::string_view name_of(role r) noexcept;
 std::optional<role> role_from_name(std::string_view name) noexcept;
@@ -50,13 +50,15 @@ struct tls_files {
 /// The private key stays in its folder; whoever can read that folder can make anybody. Thread-safe.
 class certificate_authority {
 public:
-  /// Makes ca.pem and ca.key (0600) in `folder`, which is made (0700) if it is not there. already_exists: one is there.
+  /// Makes ca.pem and ca.key (0600) in `folder`, which is made (0700) if it is not there. already_exists: one is there, or half
+  /// of one, which says what to do.
   static status create(const std::filesystem::path& folder, const std::string& cluster, wall_time now, int days = 3650);
   /// permission_denied: others can read the key. invalid_format: not an authority of ours.
   static result<certificate_authority> open(const std::filesystem::path& folder);
 
-  /// Makes <name>.pem, <name>.key (0600) and ca.pem in `folder`, replacing older ones of that name whole. invalid_argument:
-  /// name, hosts or days. A certificate ends no later than its authority.
+  /// Makes <name>.pem, <name>.key (0600) and ca.pem in `folder`; each file is replaced whole. Killed in between, the key and the
+  /// certificate do not belong together, which check_tls_files notices: issue again. invalid_argument: name, hosts or days. A
+  /// certificate ends no later than its authority.
   result<identity> issue(const certificate_request& r, const std::filesystem::path& folder, wall_time now) const;
   const std::string& cluster() const noexcept { return cluster_; }
 

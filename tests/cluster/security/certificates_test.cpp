@@ -160,6 +160,28 @@ TEST_F(certificates, an_authority_is_never_overwritten) {
   EXPECT_EQ(text(root / "ca" / "ca.pem"), before);
 }
 
+TEST_F(certificates, half_an_authority_is_kept_and_says_what_to_do) {
+  issued("a");
+  const auto key = text(root / "ca" / "ca.key");
+  fs::remove(root / "ca" / "ca.pem"); // lost, or killed before it was written
+  const auto refused = certificate_authority::create(root / "ca", "lab", now);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().to_string(), testing::AllOf(HasSubstr("without ca.pem"), HasSubstr("restore")));
+  EXPECT_EQ(text(root / "ca" / "ca.key"), key) << "it may be the only copy";
+  fs::copy_file(files("a").authority, root / "ca" / "ca.pem");
+  EXPECT_TRUE(certificate_authority::open(root / "ca")) << "as the hint says";
+}
+
+TEST_F(certificates, a_key_without_its_certificate_is_noticed_and_issuing_again_mends_it) {
+  issued("a");
+  const auto old = text(files("a").certificate);
+  issued("a");
+  ASSERT_TRUE(publish_file(files("a").certificate, old)); // as if killed after the new key
+  EXPECT_THAT(check_tls_files(files("a"), now).error().to_string(), HasSubstr("issue both again"));
+  issued("a");
+  EXPECT_TRUE(check_tls_files(files("a"), now));
+}
+
 TEST(roles, have_names) {
   for (const auto r : {role::node, role::viewer, role::submitter, role::approver, role::admin})
     EXPECT_EQ(role_from_name(name_of(r)), r);
