@@ -4,7 +4,6 @@
 """
 
 import sys
-import time
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ import torch
 model_name, weights, threads, root = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 sys.path[:0] = [root + "/tests/gpu/models", root + "/bench"]
 from torch_transformer import Shape, Transformer
-from train_data import tokens
+from train_data import answer_turns, tokens
 
 torch.set_num_threads(threads)
 torch.set_flush_denormal(True)
@@ -26,16 +25,14 @@ else:
 model = Transformer(shape)
 model.load(torch.from_numpy(np.fromfile(weights, dtype=np.float32)))
 optimiser = torch.optim.AdamW(model.parameters(), lr=3e-4, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.0, fused=True)
-print(torch.__version__, flush=True)
-step = 0
-for line in sys.stdin:
-    losses = []
-    start = time.perf_counter()
-    for _ in range(int(line)):
-        loss = model(*tokens(step, sequences, length, shape.vocabulary))
-        loss.backward()
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        losses.append(loss.item())
-        step += 1
-    print("%.6f" % (time.perf_counter() - start), *("%.6f" % l for l in losses), flush=True)
+
+
+def train(step):
+    loss = model(*tokens(step, sequences, length, shape.vocabulary))
+    loss.backward()
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    return loss
+
+
+answer_turns(train)

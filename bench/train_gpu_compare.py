@@ -50,5 +50,6 @@ print(f"{model}: {pairs} pairs of {steps} steps of {sequences} x {length} tokens
 print(f"  {'tokens/s':10}{'median':>10}{'best':>10}")
 print(f"  {'flywheel':10}{mine:10.0f}{max(speeds[0]):10.0f}")
 print(f"  {'PyTorch':10}{theirs:10.0f}{max(speeds[1]):10.0f}")
-print(json.dumps({"name": f"train_gpu_gpt2_124m_{products}", "value": round(mine, 1), "unit": "tokens/s",
-                  "peer": f"PyTorch {version}, compiled, bf16 autocast", "peer_value": round(theirs, 1), "ratio": round(mine / theirs, 3)}))
+where, how = ("gpu", "compiled") if device == "cuda" else ("host_table", "eager")
+print(json.dumps({"name": f"train_{where}_gpt2_124m_{products}", "value": round(mine, 1), "unit": "tokens/s",
+                  "peer": f"PyTorch {version}, {how}, bf16 autocast", "peer_value": round(theirs, 1), "ratio": round(mine / theirs, 3)}))
