@@ -11,8 +11,8 @@ namespace {
 
 using nlohmann::json;
 
-/// One-sided 99 % for alarms that are looked at after every request, 95 % for the comparison that is looked at rarely.
-constexpr double alarm_z = 2.326, quality_z = 1.645;
+/// One-sided 99 %: alarms and the comparison are looked at again and again, and each look is a chance to be wrong.
+constexpr double alarm_z = 2.326, quality_z = 2.326;
 /// Fewer bad requests than this raise no alarm before the step's evidence is complete.
 constexpr std::uint64_t alarm_min = 3;
 constexpr double slow_share_max = 0.01;
@@ -115,6 +115,11 @@ void rollout_policy::label(bool challenger, double score) noexcept {
     (challenger ? challenger_quality_ : champion_quality_).add(score);
 }
 
+void rollout_policy::compare(double champion_score, double challenger_score) noexcept {
+  if (std::isfinite(champion_score) && std::isfinite(challenger_score))
+    paired_drop_.add(champion_score - challenger_score);
+}
+
 double rollout_policy::challenger_percent() const noexcept {
   if (ended_ == rollout_action::rollback)
     return 0;
@@ -122,6 +127,23 @@ double rollout_policy::challenger_percent() const noexcept {
 }
 
 nanoseconds rollout_policy::in_step(mono_time now) const noexcept { return before_ + std::max(nanoseconds{0}, now - since_); }
+
+std::optional<rollout_policy::quality_gap> rollout_policy::gap() const {
+  const auto rounded = [](double x) { return format_number(std::round(x * 1e4) / 1e4); };
+  if (paired_drop_.labels >= labels_min)
+    return quality_gap{paired_drop_.mean, paired_drop_.standard_error(),
+                       "both on the same " + count(paired_drop_.labels, "labelled row") + ": the challenger " +
+                           (std::abs(paired_drop_.mean) < 5e-5 ? "is level with"
+                            : paired_drop_.mean > 0            ? rounded(paired_drop_.mean) + " below"
+                                                               : rounded(-paired_drop_.mean) + " above") +
+                           " the champion"};
+  if (std::min(challenger_quality_.labels, champion_quality_.labels) < labels_min)
+    return std::nullopt;
+  return quality_gap{champion_quality_.mean - challenger_quality_.mean,
+                     std::hypot(champion_quality_.standard_error(), challenger_quality_.standard_error()),
+                     "champion " + rounded(champion_quality_.mean) + " on " + count(champion_quality_.labels, "label") + ", challenger " +
+                         rounded(challenger_quality_.mean) + " on " + std::to_string(challenger_quality_.labels)};
+}
 
 std::map<std::string, double> rollout_policy::numbers(mono_time now) const {
   std::map<std::string, double> n{
@@ -146,9 +168,10 @@ std::map<std::string, double> rollout_policy::numbers(mono_time now) const {
     n["challenger_quality"] = challenger_quality_.mean;
   if (champion_quality_.labels > 0)
     n["champion_quality"] = champion_quality_.mean;
-  if (challenger_quality_.labels > 0 && champion_quality_.labels > 0) {
-    n["quality_drop"] = champion_quality_.mean - challenger_quality_.mean;
-    n["quality_drop_error"] = std::hypot(champion_quality_.standard_error(), challenger_quality_.standard_error());
+  n["paired_labels"] = static_cast<double>(paired_drop_.labels);
+  if (const auto g = gap()) {
+    n["quality_drop"] = g->drop;
+    n["quality_drop_error"] = g->error;
   }
   return n;
 }
@@ -187,21 +210,14 @@ rollout_verdict rollout_policy::judge(mono_time now) const {
                                             std::to_string(champion_quality_.labels) + " labels, " +
                                             std::to_string(labels_min) + " each are needed)"
                                       : "there is no champion to compare with";
-  const std::uint64_t labels = std::min(challenger_quality_.labels, champion_quality_.labels);
   bool undecided = false;
-  if (has_champion_ && labels >= labels_min) {
-    const double drop = champion_quality_.mean - challenger_quality_.mean;
-    const double wobble = quality_z * std::hypot(champion_quality_.standard_error(), challenger_quality_.standard_error());
-    const std::string told = "champion " + format_number(std::round(champion_quality_.mean * 1e4) / 1e4) + " on " +
-                             count(champion_quality_.labels, "label") + ", challenger " +
-                             format_number(std::round(challenger_quality_.mean * 1e4) / 1e4) + " on " +
-                             std::to_string(challenger_quality_.labels);
-    const bool worse = drop > spec_.quality_drop_max;
-    if (worse && (drop > wobble || labels >= labels_min * labels_patience))
-      return rollback("the challenger is worse by " + format_number(std::round(drop * 1e4) / 1e4) + " (" + told + "), more than the " +
-                      format_number(spec_.quality_drop_max) + " allowed");
+  if (const auto g = has_champion_ ? gap() : std::nullopt) {
+    const bool worse = g->drop > spec_.quality_drop_max;
+    if (worse && g->drop > quality_z * g->error)
+      return rollback("the challenger is worse by " + format_number(std::round(g->drop * 1e4) / 1e4) + " (" + g->told +
+                      "), more than the " + format_number(spec_.quality_drop_max) + " allowed");
     undecided = worse;
-    quality = (worse ? "the challenger looks worse, but that may be chance (" : "quality holds (") + told + ")";
+    quality = (worse ? "the challenger looks worse, but that may be chance (" : "quality holds (") + g->told + ")";
   }
 
   if (!evidence || !time || undecided) {
@@ -235,7 +251,7 @@ void rollout_policy::apply(const rollout_verdict& verdict, mono_time now) {
 }
 
 json rollout_policy::to_json(mono_time now) const {
-  return {{"format", 1},
+  return {{"format", 2},
           {"steps", spec_.steps},
           {"latency_p99_ms_max", spec_.latency_p99_ms_max}, // "slow" was counted against it
           {"has_champion", has_champion_},
@@ -249,13 +265,14 @@ json rollout_policy::to_json(mono_time now) const {
           {"champion_requests", champion_requests_},
           {"champion_errors", champion_errors_},
           {"champion_quality", flywheel::to_json(champion_quality_)},
-          {"challenger_quality", flywheel::to_json(challenger_quality_)}};
+          {"challenger_quality", flywheel::to_json(challenger_quality_)},
+          {"paired_drop", flywheel::to_json(paired_drop_)}};
 }
 
 result<rollout_policy> rollout_policy::from_json(const json& state, const rollout_spec& spec, mono_time now) {
   FLYWHEEL_TRY(auto p, begin(spec, true, now));
   try {
-    if (state.at("format") != 1)
+    if (state.at("format") != 1 && state.at("format") != 2)
       return error{errc::incompatible_version, "the rollout's state has format " + state.at("format").dump(), {}, "use a newer Flywheel"};
     if (state.at("steps") != json(spec.steps) || state.at("latency_p99_ms_max") != spec.latency_p99_ms_max)
       return error{errc::invalid_format, "the rollout's state belongs to other steps or another latency limit"};
@@ -274,6 +291,8 @@ result<rollout_policy> rollout_policy::from_json(const json& state, const rollou
     state.at("champion_errors").get_to(p.champion_errors_);
     p.champion_quality_ = quality_from(state.at("champion_quality"));
     p.challenger_quality_ = quality_from(state.at("challenger_quality"));
+    if (state.at("format") == 2) // programs that wrote format 1 did not compare row by row
+      p.paired_drop_ = quality_from(state.at("paired_drop"));
     if (p.step_ >= spec.steps.size() || p.before_.count() < 0 || outcome != name_of(p.ended_))
       return error{errc::invalid_format, "the rollout's state names a step or outcome that does not exist"};
   } catch (const json::exception& e) {

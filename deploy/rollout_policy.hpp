@@ -11,6 +11,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 
 namespace flywheel {
@@ -53,9 +54,8 @@ struct quality_evidence {
 
 class rollout_policy {
 public:
-  /// Labels per side before quality is judged at all, and how many times that many end the waiting for certainty.
+  /// Labels (rows both models answered, or labels per side) before quality is judged at all.
   static constexpr std::uint64_t labels_min = 30;
-  static constexpr std::uint64_t labels_patience = 5;
 
   /// Begins at the first step. invalid_argument if `spec.steps` does not increase within (0, 100] to 100.
   static result<rollout_policy> begin(const rollout_spec& spec, bool has_champion, mono_time now);
@@ -65,6 +65,9 @@ public:
   /// A label that arrived for an answer given during this rollout. `score`: how good that answer was, higher is better:
   /// 1 or 0 for right or wrong; minus the loss for regression. Kept over all steps, since labels come late.
   void label(bool challenger, double score) noexcept;
+  /// The same row, answered by both: one served, the other asked afterwards. Judged instead of the separate scores as soon
+  /// as there are labels_min of them, because what two models do on the same rows varies far less than on different ones.
+  void compare(double champion_score, double challenger_score) noexcept;
 
   /// What to do now. Does not change the state; ask as often as you like.
   rollout_verdict judge(mono_time now) const;
@@ -85,6 +88,12 @@ public:
 
 private:
   rollout_policy() = default;
+  struct quality_gap {
+    double drop = 0, error = 0; ///< champion - challenger, and its standard error
+    std::string told;           ///< both means and their labels
+  };
+  /// Nothing while there are too few labels.
+  std::optional<quality_gap> gap() const;
   std::map<std::string, double> numbers(mono_time now) const;
   nanoseconds in_step(mono_time now) const noexcept;
 
@@ -97,6 +106,7 @@ private:
   traffic_evidence challenger_;   ///< of this step
   std::uint64_t champion_requests_ = 0, champion_errors_ = 0; ///< of this step; reported beside
   quality_evidence champion_quality_, challenger_quality_;    ///< of the whole rollout
+  quality_evidence paired_drop_; ///< champion's score - challenger's on the same row; of the whole rollout
 };
 
 } // namespace flywheel

@@ -6,12 +6,11 @@
 #include "cluster/base/text.hpp"
 #include "cluster/dataset/snapshot.hpp"
 #include "cluster/goal/goal_parser.hpp"
+#include "deploy/label_book.hpp"
 #include "deploy/release.hpp"
 #include "deploy/rollout_policy.hpp"
 
 #include <algorithm>
-#include <cmath>
-#include <cstdlib>
 
 namespace flywheel {
 
@@ -67,40 +66,6 @@ result<json> last_state(const scribe& log, const std::string& goal) {
       return body["policy"];
   return json();
 }
-
-/// Scores answers against labels that come later.
-class label_book {
-public:
-  explicit label_book(const model_signature& s) : task_(s.type), classes_(s.classes) {}
-
-  void answered(const served_request& r) {
-    if (r.http_status == 200)
-      waiting_[r.id] = {r.challenger, r.outputs};
-  }
-  /// 1 or 0 for right or wrong, minus the absolute error for a number; nothing for an unknown id.
-  std::optional<std::pair<bool, double>> judge(const served_label& l) {
-    const auto i = waiting_.find(l.id);
-    if (i == waiting_.end())
-      return std::nullopt;
-    const auto [challenger, outputs] = i->second;
-    waiting_.erase(i);
-    if (outputs.empty())
-      return std::nullopt;
-    if (task_ == task_type::regression) {
-      char* end = nullptr;
-      const double truth = std::strtod(l.label.c_str(), &end);
-      return end == l.label.c_str() ? std::nullopt
-                                    : std::optional{std::pair{challenger, -std::abs(truth - static_cast<double>(outputs[0]))}};
-    }
-    const auto best = static_cast<std::size_t>(std::max_element(outputs.begin(), outputs.end()) - outputs.begin());
-    return std::pair{challenger, best < classes_.size() && classes_[best] == l.label ? 1.0 : 0.0};
-  }
-
-private:
-  task_type task_;
-  std::vector<std::string> classes_;
-  std::map<std::string, std::pair<bool, std::vector<float>>> waiting_;
-};
 
 /// Everything one rollout holds while it runs.
 struct rolling {
@@ -174,7 +139,7 @@ step_outcome finished(const rolling& r, const std::string& url, std::uint64_t re
 result<rollout_verdict> decide(rolling& r, rollout_policy& policy, const serving& s, const rollout_ports& ports,
                                const std::atomic<bool>& stop, std::uint64_t& requests) {
   const auto id = r.model + "/v" + std::to_string(r.version);
-  label_book labels{r.challenger_model.model->signature()};
+  label_book labels{r.champion_model.model, r.challenger_model.model};
   std::uint64_t offset = 0;
   for (std::uint64_t look = 0; look < looks_max; ++look) {
     if (stop)
@@ -186,12 +151,16 @@ result<rollout_verdict> decide(rolling& r, rollout_policy& policy, const serving
     const auto answered = s.server->take_requests();
     for (const auto& q : answered) {
       policy.observe(q.challenger, q.http_status, q.latency_ms);
-      labels.answered(q);
+      if (q.http_status == 200)
+        labels.answered(q.id, q.challenger, q.features, q.outputs);
     }
     const auto truths = s.server->take_labels();
     for (const auto& l : truths)
-      if (const auto score = labels.judge(l))
-        policy.label(score->first, score->second);
+      if (const auto judged = labels.judge(l.id, l.label)) {
+        policy.label(judged->challenger, judged->score);
+        if (judged->other)
+          policy.compare(judged->challenger ? *judged->other : judged->score, judged->challenger ? judged->score : *judged->other);
+      }
     requests += answered.size();
     ports.forward(pack_batch(r.m.goal, id, answered, truths));
 

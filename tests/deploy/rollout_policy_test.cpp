@@ -77,7 +77,9 @@ TEST(rollout_policy, quality_is_compared_on_labels) {
            {"worse within the limit", 10'000, 9'500, 10'000, 9'350, rollout_action::advance, "quality holds"},
            {"clearly worse", 1000, 950, 100, 70, rollout_action::rollback, "the challenger is worse by 0.25"},
            {"perhaps worse: wait", 1000, 950, 40, 36, rollout_action::hold, "may be chance"},
-           {"perhaps worse for long: that is enough", 1000, 950, 150, 137, rollout_action::rollback, "worse by 0.0367"},
+           // 1.5 standard errors: one equal model in fifteen looks like that, and used to be rolled back for it
+           {"perhaps worse for long: still perhaps", 1000, 950, 150, 137, rollout_action::hold, "may be chance"},
+           {"the same drop on more labels", 1000, 950, 450, 411, rollout_action::rollback, "worse by 0.0367"},
        }) {
     auto p = begin();
     send(p, true, {200});
@@ -87,6 +89,60 @@ TEST(rollout_policy, quality_is_compared_on_labels) {
     EXPECT_EQ(v.action, l.verdict) << l.situation << ": " << v.reason;
     EXPECT_THAT(v.reason, HasSubstr(l.reason)) << l.situation;
   }
+}
+
+TEST(rollout_policy, the_same_rows_say_more_than_different_ones) {
+  struct line {
+    const char* situation;
+    int rows, only_champion_right, only_challenger_right; ///< of the rest both are right
+    rollout_action verdict;
+    const char* reason;
+  };
+  for (const line& l : std::initializer_list<line>{
+           {"the same model", 30, 0, 0, rollout_action::advance, "quality holds (both on the same 30 labelled rows: the challenger is level with the champion"},
+           {"another, as good", 1000, 20, 20, rollout_action::advance, "quality holds"},
+           {"better", 1000, 5, 60, rollout_action::advance, "the challenger 0.055 above the champion"},
+           {"worse within the limit", 10'000, 150, 20, rollout_action::advance, "quality holds"},
+           {"one bad row of 30", 30, 1, 0, rollout_action::hold, "may be chance"},
+           {"clearly worse", 200, 20, 2, rollout_action::rollback, "worse by 0.09 (both on the same 200 labelled rows"},
+       }) {
+    auto p = begin();
+    send(p, true, {200});
+    label(p, false, 1000, 1000); // by themselves these would roll back: the rows that the challenger got were harder
+    label(p, true, 60, 40);
+    for (int i = 0; i < l.rows; ++i)
+      p.compare(i < l.only_challenger_right ? 0 : 1, i >= l.rows - l.only_champion_right ? 0 : 1);
+    const auto v = p.judge(at(5));
+    EXPECT_EQ(v.action, l.verdict) << l.situation << ": " << v.reason;
+    EXPECT_THAT(v.reason, HasSubstr(l.reason)) << l.situation;
+    EXPECT_EQ(v.numbers.at("paired_labels"), l.rows);
+  }
+}
+
+// A challenger that is as good as the champion but errs on other rows, looked at after every 250 rows as a rollout does.
+TEST(rollout_policy, an_equal_model_is_seldom_rolled_back_and_a_worse_one_always) {
+  const auto rolled_back = [](std::uint64_t seed, double champion_only, double challenger_only) {
+    random_source random{seed};
+    auto p = begin();
+    send(p, true, {200});
+    for (int look = 0; look < 40; ++look) {
+      for (int i = 0; i < 250; ++i) {
+        const double u = random.uniform();
+        p.compare(u < challenger_only ? 0 : 1, u >= challenger_only && u < challenger_only + champion_only ? 0 : 1);
+      }
+      if (const auto v = p.judge(at(5)); v.action != rollout_action::hold)
+        return v.action == rollout_action::rollback;
+    }
+    ADD_FAILURE() << "10,000 rows did not decide, seed " << seed;
+    return false;
+  };
+  int equal = 0, worse = 0;
+  for (std::uint64_t seed = 0; seed < 300; ++seed) {
+    equal += rolled_back(seed, 0.03, 0.03);
+    worse += rolled_back(seed, 0.12, 0.02);
+  }
+  EXPECT_LE(equal, 9) << "of 300 models as good as the champion";
+  EXPECT_EQ(worse, 300) << "of 300 models that are worse by 0.1";
 }
 
 TEST(rollout_policy, walks_the_steps_to_the_end_and_stays_there) {
@@ -188,6 +244,8 @@ TEST(rollout_policy, killed_at_any_moment_it_decides_as_if_nothing_had_happened)
       for (auto* p : {&undisturbed, &killed}) {
         p->observe(challenger, failed ? 500 : 200, latency);
         p->label(challenger, score);
+        if (seed % 2 == 0)
+          p->compare(score, right_chance);
       }
       const auto a = undisturbed.judge(at(now)), b = killed.judge(at(now + offset));
       ASSERT_EQ(a.action, b.action) << seed;
@@ -202,6 +260,18 @@ TEST(rollout_policy, killed_at_any_moment_it_decides_as_if_nothing_had_happened)
       ASSERT_EQ(killed.challenger_percent(), undisturbed.challenger_percent());
     }
   }
+}
+
+TEST(rollout_policy, the_state_of_an_older_program_goes_on_without_paired_rows) {
+  auto p = begin();
+  send(p, true, {100});
+  auto state = p.to_json(at(0));
+  state["format"] = 1;
+  state.erase("paired_drop");
+  const auto q = rollout_policy::from_json(state, {}, at(0));
+  ASSERT_TRUE(q) << q.error().to_string();
+  EXPECT_EQ(q->judge(at(1)).action, rollout_action::advance);
+  EXPECT_EQ(q->judge(at(1)).numbers.at("paired_labels"), 0);
 }
 
 TEST(rollout_policy, time_while_nobody_ran_is_no_evidence) {
