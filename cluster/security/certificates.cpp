@@ -354,4 +354,36 @@ result<identity> check_tls_files(const tls_files& files, wall_time now, std::opt
   return who;
 }
 
+namespace {
+using digest_ptr = std::unique_ptr<EVP_MD_CTX, freed<EVP_MD_CTX_free>>;
+const unsigned char* octets(std::string_view bytes) { return reinterpret_cast<const unsigned char*>(bytes.data()); }
+} // namespace
+
+result<std::string> sign(const tls_files& files, std::string_view bytes) {
+  FLYWHEEL_TRY(const auto key, read_key(files.key));
+  const digest_ptr context{::EVP_MD_CTX_new()};
+  std::size_t size = 0;
+  if (!context || ::EVP_DigestSignInit(context.get(), nullptr, ::EVP_sha256(), nullptr, key.get()) != 1 ||
+      ::EVP_DigestSign(context.get(), nullptr, &size, octets(bytes), bytes.size()) != 1)
+    return library_failed("sign");
+  std::string signature(size, '\0');
+  if (::EVP_DigestSign(context.get(), reinterpret_cast<unsigned char*>(signature.data()), &size, octets(bytes), bytes.size()) != 1)
+    return library_failed("sign");
+  signature.resize(size);
+  return signature;
+}
+
+status verify(std::string_view certificate, std::string_view bytes, std::string_view signature) {
+  FLYWHEEL_TRY(const auto subject, parse_certificate(certificate, "certificate"));
+  const digest_ptr context{::EVP_MD_CTX_new()};
+  if (!context || ::EVP_DigestVerifyInit(context.get(), nullptr, ::EVP_sha256(), nullptr, ::X509_get0_pubkey(subject.get())) != 1)
+    return library_failed("prepare the check of a signature");
+  if (::EVP_DigestVerify(context.get(), octets(signature), signature.size(), octets(bytes), bytes.size()) != 1) {
+    ::ERR_clear_error();
+    return error{errc::not_allowed, "the signature was not made with the key of certificate " + serial_of(subject.get()), {},
+                 "whoever showed it does not own it"};
+  }
+  return success();
+}
+
 } // namespace flywheel

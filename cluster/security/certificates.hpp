@@ -76,4 +76,11 @@ result<identity> identify(std::string_view certificate, std::string_view authori
 /// the certificate, the certificate signed by the authority, in its time, and of `wanted` if that is given.
 result<identity> check_tls_files(const tls_files& files, wall_time now, std::optional<role> wanted = std::nullopt);
 
+/// Signs `bytes` with the key in `files` (ECDSA with SHA-256, DER). The key is read anew each time, so that a renewed one is used at
+/// once. Errors as of check_tls_files for the key.
+result<std::string> sign(const tls_files& files, std::string_view bytes);
+/// Whether the owner of `certificate` (PEM) signed `bytes`; not_allowed if not. Does not look at who vouches for the certificate:
+/// ask identify() too.
+status verify(std::string_view certificate, std::string_view bytes, std::string_view signature);
+
 } // namespace flywheel

@@ -39,6 +39,21 @@ void writer::text(std::string_view utf8) {
   out_.append(utf8);
 }
 
+void writer::binary(std::string_view bytes) {
+  const auto n = bytes.size();
+  if (n < 0x100) {
+    big_endian(0xc4, 1);
+    big_endian(n, 1);
+  } else if (n < 0x10000) {
+    big_endian(0xc5, 1);
+    big_endian(n, 2);
+  } else {
+    big_endian(0xc6, 1);
+    big_endian(n, 4);
+  }
+  out_.append(bytes);
+}
+
 void writer::number(std::uint64_t x) {
   if (x < 0x80) {
     big_endian(x, 1);
@@ -72,7 +87,8 @@ std::string_view name_of(value::kind k) noexcept {
   case value::kind::negative_integer: return "a negative integer";
   case value::kind::real: return "a float";
   case value::kind::text: return "a string";
-  case value::kind::container: return "an array, map, binary or extension";
+  case value::kind::binary: return "a binary";
+  case value::kind::container: return "an array, map or extension";
   }
   return "?";
 }
@@ -162,7 +178,9 @@ result<value> reader::one(std::uint64_t& children) {
   case 0xc5:
   case 0xc6: {
     FLYWHEEL_TRY(const auto n, big_endian(1 << (head - 0xc4)));
-    return passed_over(n);
+    FLYWHEEL_TRY(v.text, take(n));
+    v.is = kind::binary;
+    return v;
   }
   case 0xc7:
   case 0xc8:

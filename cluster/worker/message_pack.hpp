@@ -15,6 +15,7 @@ class writer {
 public:
   void map(std::uint32_t pairs);
   void text(std::string_view utf8);
+  void binary(std::string_view bytes);
   void number(std::uint64_t x);
   void number(double x);
   void boolean(bool x);
@@ -27,11 +28,11 @@ private:
 
 /// One value. `text` points into the bytes that were read.
 struct value {
-  enum class kind : std::uint8_t { nothing, boolean, unsigned_integer, negative_integer, real, text, container } is = kind::nothing;
+  enum class kind : std::uint8_t { nothing, boolean, unsigned_integer, negative_integer, real, text, binary, container } is = kind::nothing;
   bool boolean = false;
   std::uint64_t integer = 0; ///< unsigned_integer
   double real = 0;
-  std::string_view text;
+  std::string_view text;     ///< text, or the bytes of a binary
 };
 std::string_view name_of(value::kind k) noexcept;
 
@@ -43,7 +44,7 @@ public:
   result<std::uint32_t> map();
   /// A text that starts here; must be UTF-8.
   result<std::string_view> text();
-  /// Any value; arrays, maps, binaries and extensions are checked and passed over (`container`).
+  /// Any value; arrays, maps and extensions are checked and passed over (`container`).
   result<value> any();
   std::size_t offset() const noexcept { return at_; }
   bool at_end() const noexcept { return at_ == bytes_.size(); }
