@@ -139,7 +139,7 @@ result<envelope> acceptor_handshake::challenge(const envelope& hello, wall_time 
 
 result<peer_identity> acceptor_handshake::accept(const envelope& proof) {
   if (signed_text_.empty())
-    return error{errc::protocol_violation, "a proof before the hello"};
+    return error{errc::protocol_violation, "the peer began with '" + std::string{name_of(proof.kind)} + "', not with a hello"};
   const auto wanted = std::exchange(signed_text_, {}); // one attempt
   FLYWHEEL_TRY(const auto body, body_of(proof, envelope_kind::proof));
   FLYWHEEL_TRY(const auto signature, text_of(body, "signature"));

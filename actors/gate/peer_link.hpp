@@ -59,8 +59,8 @@ private:
   status enqueue(envelope e, bool bounded);
   std::uint64_t tell();
 
-  const std::uint64_t own_, peer_;
-  const link_limits limits_;
+  std::uint64_t own_, peer_;
+  link_limits limits_;
   std::uint64_t last_sent_ = 0, last_received_ = 0, last_told_ = 0, last_call_ = 0;
   std::deque<envelope> waiting_;
   std::size_t bytes_waiting_ = 0;

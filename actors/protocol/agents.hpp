@@ -32,6 +32,14 @@ CAFX_INSPECT(incident_found, goal, incident, model, reason, evidence_json, spec_
 CAFX_INSPECT(rollback_model, model, user, reason, to_version)
 CAFX_INSPECT(serve_again, goal, spec_json)
 CAFX_INSPECT(serve_report, problem, url, version)
+CAFX_INSPECT(gate_frame, bytes)
+CAFX_INSPECT(gate_dial, host, port)
+CAFX_INSPECT(gate_ask, peer, service, body, wait_ms)
+CAFX_INSPECT(gate_answer, problem, body)
+CAFX_INSPECT(gate_note, peer, service, body)
+CAFX_INSPECT(gate_call, peer, role, service, body, wait_ms)
+CAFX_INSPECT(peer_state, peer, role, text, incarnation, connected, dialled, problem)
+CAFX_INSPECT(gate_renew, incarnation, greeting)
 
 } // namespace flywheel
 
@@ -62,10 +70,19 @@ CAF_BEGIN_TYPE_ID_BLOCK(flywheel, first_custom_type_id)
   CAF_ADD_TYPE_ID(flywheel, (flywheel::rollback_model))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::serve_again))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::serve_report))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::gate_frame))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::gate_dial))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::gate_ask))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::gate_answer))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::gate_note))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::gate_call))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::peer_state))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::gate_renew))
   CAF_ADD_ATOM(flywheel, flywheel, tick_atom, "tick")
   CAF_ADD_ATOM(flywheel, flywheel, resume_atom, "resume")
   CAF_ADD_ATOM(flywheel, flywheel, crash_atom, "crash")
   CAF_ADD_ATOM(flywheel, flywheel, seal_key_atom, "seal_key")
+  CAF_ADD_ATOM(flywheel, flywheel, dialled_atom, "dialled")
 CAF_END_TYPE_ID_BLOCK(flywheel)
 
 namespace flywheel {
@@ -132,5 +149,24 @@ using deployer_agent = caf::typed_actor<
     cafx::sig<serve_report, serve_again>,
     cafx::sig<void, tick_atom>,                 ///< collect what was served
     cafx::sig<void, stop_step>>;
+
+/// All that one gate sees of another.
+using gate_port = caf::typed_actor<cafx::sig<void, gate_frame>>;
+
+/// The one door between nodes: proves who is there, keeps order and credit, fails what waits when a peer goes.
+using gate_agent = caf::typed_actor<
+    cafx::sig<void, gate_frame>,                ///< from another node's gate
+    cafx::sig<void, gate_dial>,
+    cafx::sig<void, dialled_atom, std::string, fault, caf::actor>, ///< from a dialling job: what came of it
+    cafx::sig<gate_answer, gate_ask>,
+    cafx::sig<void, gate_note>,
+    cafx::sig<void, gate_renew>,
+    cafx::sig<void, tick_atom>>;                ///< look at what is due
+
+/// What may be asked through the gate; entered in the gate's service_directory under a name.
+using gate_service = caf::typed_actor<
+    cafx::sig<gate_answer, gate_call>,
+    cafx::sig<void, gate_note>,
+    cafx::sig<gate_answer, peer_state>>;
 
 } // namespace flywheel

@@ -75,4 +75,22 @@ struct rollback_model { std::string model, user, reason; std::uint32_t to_versio
 struct serve_again { std::string goal, spec_json; };
 struct serve_report { fault problem; std::string url, version; };
 
+// ---- node <-> node, through the gate ------------------------------------------------------------------------------
+/// One envelope (actors/gate/gate_format.hpp); the only message that crosses a border between nodes.
+struct gate_frame { std::string bytes; };
+/// Keep a connection to the node that listens there, for ever: dial again when it breaks.
+struct gate_dial { std::string host; std::uint16_t port = 0; };
+/// Ask a service of a peer. Answered with unreachable when the connection breaks: it may or may not have been done.
+struct gate_ask { std::string peer, service, body; std::uint64_t wait_ms = 10'000; };
+struct gate_answer { fault problem; std::string body; };
+/// Tell a service of a peer, or (arriving) told by one. Lost if the connection breaks.
+struct gate_note { std::string peer, service, body; };
+/// A peer asks. `role`: what its certificate says, proven.
+struct gate_call { std::string peer, role, service, body; std::uint64_t wait_ms = 0; };
+/// A peer came or went. `dialled`: we had dialled it; `text` is what it greeted or welcomed us with (JSON). A peer that dialled us
+/// is let in only if the answer has no problem; the answer's body is our welcome. `problem`: why it went, or refused us.
+struct peer_state { std::string peer, role, text; std::uint64_t incarnation = 0; bool connected = false, dialled = false; fault problem = {}; };
+/// From now on we are this incarnation: every connection is closed and dialled again, with this greeting.
+struct gate_renew { std::uint64_t incarnation = 0; std::string greeting; };
+
 } // namespace flywheel
