@@ -3,6 +3,7 @@
 // silence; decisions about what to run are made elsewhere.
 
 #include "cluster/base/clock.hpp"
+#include "cluster/worker/task_runner.hpp"
 #include "cluster/worker/worker_protocol.hpp"
 
 #include <atomic>
@@ -61,18 +62,18 @@ struct worker_pool_events {
   std::function<void(const task_end&)> ended;  ///< exactly once per submitted task
 };
 
-class worker_pool {
+class worker_pool final : public task_runner {
 public:
   static result<std::unique_ptr<worker_pool>> start(worker_pool_options options, worker_pool_events events,
                                                     const time_source& time);
   /// Queues the task; runs when a slot is free. Any thread.
-  void submit(worker_task t);
+  void submit(worker_task t) override;
   /// Ends the task (queued or running) with errc::cancelled; a running worker gets `stop`, then SIGKILL after 2 s.
-  void cancel(const std::string& task, const std::string& reason);
+  void cancel(const std::string& task, const std::string& reason) override;
   std::uint32_t free_slots() const;
   /// True if this kernel can confine workers (Landlock); else the reason.
   static result<bool> can_sandbox();
-  ~worker_pool();  ///< kills and reaps every worker; removes the socket
+  ~worker_pool() override;  ///< kills and reaps every worker; removes the socket
 
 private:
   worker_pool();

@@ -35,11 +35,14 @@ std::vector<folder_rule> build_rules() {
        "every message and agent interface; reading it teaches the system"},
   };
   rules.push_back({"actors/gate", {"actors/protocol", "cluster/security", "cluster/worker"}, "the one door between nodes: who is there, order, credit, calls"});
+  rules.push_back({"actors/dispatcher",
+                   {"actors/gate", "actors/protocol", "cluster/journal", "cluster/membership", "cluster/placement", "cluster/worker"},
+                   "which task runs on which node"});
   for (const auto& agent : agents)
     rules.push_back({agent, below_agents, "an agent: *_actor dispatches, pure units beside it decide"});
   auto below_node = agents;
   below_node.insert(below_node.end(), below_agents.begin(), below_agents.end());
-  below_node.insert(below_node.end(), {"actors/gate", "cluster/membership", "cluster/placement"});
+  below_node.insert(below_node.end(), {"actors/dispatcher", "actors/gate", "cluster/membership", "cluster/placement"});
   rules.push_back({"actors/node", below_node, "composition: starts, supervises and connects the agents"});
   auto below_client = below_node;
   below_client.insert(below_client.end(), {"actors/node", "gpu", "nccl"}); // `doctor` says what there is to compute on

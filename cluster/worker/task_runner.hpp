@@ -1,0 +1,24 @@
+#pragma once
+// Where tasks run: in this machine's worker pool, or wherever the cluster has a slot. Whoever orders tasks cannot tell.
+
+#include <string>
+
+namespace flywheel {
+
+struct worker_task;
+
+/// Any thread. How a task ended is told exactly once, through the events that the runner was made with.
+class task_runner {
+public:
+  task_runner() = default;
+  task_runner(const task_runner&) = delete;
+  task_runner& operator=(const task_runner&) = delete;
+  /// Ends every task of this runner; nothing is told afterwards.
+  virtual ~task_runner() = default;
+  /// Queues the task; runs when a slot is free.
+  virtual void submit(worker_task t) = 0;
+  /// Ends the task (queued or running) with errc::cancelled.
+  virtual void cancel(const std::string& task, const std::string& reason) = 0;
+};
+
+} // namespace flywheel
