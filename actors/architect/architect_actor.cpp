@@ -50,7 +50,7 @@ study_order order_of(const goal_spec& spec, const exploration_plan& plan, const 
   o.task = task;
   o.folds = spec.search.folds;
   o.seed = spec.search.seed;
-  o.slots = spec.resources.slots == 0 ? context.cores : std::min(spec.resources.slots, context.cores);
+  o.slots = spec.resources.slots == 0 ? context.slots() : std::min(spec.resources.slots, context.slots());
   o.memory_max = spec.resources.worker_memory;
   o.trial_seconds_max = static_cast<double>(spec.resources.trial_time_max.count()) / 1e9;
   for (const auto& look : plan.looks) {
@@ -179,7 +179,7 @@ caf::result<step_outcome> explore(self_pointer self, const run_step& m) {
       budget.trials = spec.search.budget.trials;
       budget.wall_seconds = static_cast<double>(spec.search.budget.wall_time.count()) / 1e9;
       budget.slot_seconds = spec.search.budget.slot_seconds;
-      budget.slots = spec.resources.slots == 0 ? st.context->cores : std::min(spec.resources.slots, st.context->cores);
+      budget.slots = spec.resources.slots == 0 ? st.context->slots() : std::min(spec.resources.slots, st.context->slots());
       x.plan = plan_exploration(allowed, facts, budget);
       x.maximise = higher_is_better(task.metric);
       if (x.plan.looks.empty())

@@ -12,6 +12,7 @@ constexpr std::string_view look_section = "See what happens and why";
 constexpr std::string_view decide_section = "Decide and undo";
 constexpr std::string_view use_section = "Use a model";
 constexpr std::string_view data_section = "Data and goal files";
+constexpr std::string_view cluster_section = "Many machines";
 constexpr std::string_view machine_section = "This machine";
 
 const argument_spec goal_file_argument{"GOAL", goal_file, true, false, "the goal file, YAML or JSON", {}};
@@ -21,6 +22,10 @@ const option_spec set_option{
     "set", 0, assignment, "NAME=VALUE", "", "the same as NAME=VALUE after the file; may be given several times", true, false, {}};
 const option_spec by_option{
     "by", 0, text, "NAME", "", "who decides; by default the user who is logged in", false, false, {}};
+
+const option_spec cluster_option{"cluster", 0, text, "HOST:PORT", "", "the head of a cluster; default: the process that owns the state folder", false, false, {}};
+const option_spec identity_option{"certs", 0, folder, "DIR", "", "with --cluster: your certificate, as 'flywheel certs issue' made it", false, false, {}};
+const option_spec node_certs_option{"certs", 0, folder, "DIR", "", "the node's certificate, as 'flywheel certs issue NAME --role node' made it", false, false, {}};
 
 constexpr exit_spec exit_failed{1, "it ran and did not succeed; the report says why"};
 constexpr exit_spec exit_not_found{3, "what was named does not exist"};
@@ -62,7 +67,7 @@ std::vector<command_spec> goal_commands() {
        .examples = {{"flywheel submit goal.yaml", "prints the id of the goal"},
                     {"flywheel submit goal.yaml -o name", "prints only the id, for scripts"}},
        .arguments = {goal_file_argument, override_argument},
-       .options = {set_option},
+       .options = {set_option, cluster_option, identity_option},
        .exits = {exit_not_found, exit_denied, exit_unreachable},
        .also = {"apply", "create", "queue"}},
       {.path = "plan",
@@ -128,7 +133,7 @@ std::vector<command_spec> decision_commands() {
        .examples = {{"flywheel approve a-01hf7zk3q8-4fj2x9a1", "approve as the user who is logged in"},
                     {"flywheel approve a-01hf7zk3q8-4fj2x9a1 --by ana", "approve as ana"}},
        .arguments = {{"ID", text, true, false, "the id of the request, as printed where it waits", {}}},
-       .options = {by_option},
+       .options = {by_option, cluster_option, identity_option},
        .exits = {exit_not_found, exit_denied, exit_unreachable},
        .also = {"accept", "grant", "allow", "ok"}},
       {.path = "deny",
@@ -138,7 +143,7 @@ std::vector<command_spec> decision_commands() {
                       "journal and shown by 'flywheel why'.",
        .examples = {{"flywheel deny a-01hf7zk3q8-4fj2x9a1 --reason 'not before the audit'", "refuse, and say why"}},
        .arguments = {{"ID", text, true, false, "the id of the request, as printed where it waits", {}}},
-       .options = {{.name = "reason", .kind = text, .value_name = "TEXT", .help = "why, in a sentence", .required = true}, by_option},
+       .options = {{.name = "reason", .kind = text, .value_name = "TEXT", .help = "why, in a sentence", .required = true}, by_option, cluster_option, identity_option},
        .exits = {exit_not_found, exit_denied, exit_unreachable},
        .also = {"reject", "refuse"}},
       {.path = "cancel",
@@ -148,7 +153,7 @@ std::vector<command_spec> decision_commands() {
                       "that is being rolled out goes back to its predecessor.",
        .examples = {{"flywheel cancel churn", "stop the goal named churn"}},
        .arguments = {{"GOAL", goal, true, false, "id or name of the goal", {}}},
-       .options = {{.name = "reason", .kind = text, .value_name = "TEXT", .help = "why, kept in the journal"}},
+       .options = {{.name = "reason", .kind = text, .value_name = "TEXT", .help = "why, kept in the journal"}, cluster_option, identity_option},
        .exits = {exit_not_found, exit_denied, exit_unreachable},
        .also = {"stop", "kill", "abort", "delete", "rm"}},
       {.path = "models",
@@ -171,6 +176,66 @@ std::vector<command_spec> decision_commands() {
        .options = {{.name = "to", .kind = text, .value_name = "VERSION", .help = "the version to go back to, e.g. v2"}, by_option},
        .exits = {exit_not_found, exit_denied, exit_unreachable},
        .also = {"undo", "revert"}},
+  };
+}
+
+std::vector<command_spec> cluster_commands() {
+  return {
+      {.path = "up",
+       .section = cluster_section,
+       .summary = "Start a cluster of several node processes on this machine",
+       .description = "Makes certificates where there are none, starts a head, which owns the state folder, and other nodes that join it, "
+                      "all in the background, and waits until they work. Goals are then submitted to it as to a single process.",
+       .examples = {{"flywheel up --local 3", "a head and two nodes"}, {"flywheel up --local 2 --slots 4", "each with 4 CPU slots"}},
+       .options = {{.name = "local", .kind = integer, .value_name = "N", .default_value = "3", .help = "how many nodes, the head among them"},
+                   {.name = "slots", .kind = integer, .value_name = "N", .help = "CPU slots of each node; default: the cores, divided"}},
+       .exits = {exit_failed},
+       .also = {"cluster", "boot", "start-cluster"}},
+      {.path = "node",
+       .section = cluster_section,
+       .summary = "Run one node of a cluster: its head, or one that joins it",
+       .description = "The head owns the state folder with the journal, and runs the agents. Every other node runs the trials that the head "
+                      "gives it, in worker processes; it needs the head's address, a certificate of its own, and the head's state folder "
+                      "under the same path (a shared file system).\n\n"
+                      "A node that loses its head stops its work before the head gives it to others, and joins again by itself. SIGTERM ends "
+                      "a node cleanly: the head gives its work to others at once.",
+       .examples = {{"flywheel node --head --listen 0.0.0.0:7400 --certs head", "the head, for all addresses of this machine"},
+                    {"flywheel node --join head.lab:7400 --certs node1 --state /var/lib/flywheel/node1", "a node that works for it"}},
+       .options = {{.name = "head", .help = "be the head"},
+                   {.name = "join", .kind = text, .value_name = "HOST:PORT", .help = "work for the head that listens there"},
+                   node_certs_option,
+                   {.name = "listen", .kind = text, .value_name = "HOST:PORT", .default_value = "127.0.0.1:0",
+                    .help = "where the head listens; host * for every address, port 0 for any free one"},
+                   {.name = "slots", .kind = integer, .value_name = "N", .help = "CPU slots this node offers; default: one a core; 0: none"}},
+       .exits = {exit_failed, exit_not_found, exit_denied},
+       .also = {"agent", "join", "head", "serve-cluster"}},
+      {.path = "nodes",
+       .section = cluster_section,
+       .summary = "List the nodes of a cluster, and what they do",
+       .description = "Each node with its state (alive, suspect, draining, dead, left) and its slots. With --verbose also what waits for a "
+                      "slot, and what would let it run.",
+       .examples = {{"flywheel nodes", "of the head that owns the state folder"},
+                    {"flywheel nodes --cluster head.lab:7400 --certs maria", "of a head elsewhere"}},
+       .options = {cluster_option, identity_option},
+       .exits = {exit_not_found, exit_denied, exit_unreachable},
+       .also = {"cluster-info", "sinfo", "members"}},
+      {.path = "drain",
+       .section = cluster_section,
+       .summary = "Give a node no new work",
+       .description = "What runs there goes on to its end. The node can then be ended without loss. It works again when it joins anew.",
+       .examples = {{"flywheel drain node2", "before node2 is serviced"}},
+       .arguments = {{"NODE", text, true, false, "a node, as 'flywheel nodes' lists it", {}}},
+       .options = {cluster_option, identity_option},
+       .exits = {exit_not_found, exit_denied, exit_unreachable},
+       .also = {"cordon", "evict"}},
+      {.path = "down",
+       .section = cluster_section,
+       .summary = "End all nodes of a cluster, and its head",
+       .description = "Goals stop where they are and go on when the cluster is started again.",
+       .examples = {{"flywheel down", "the cluster whose head owns the state folder"}},
+       .options = {cluster_option, identity_option},
+       .exits = {exit_failed, exit_denied, exit_unreachable},
+       .also = {"shutdown", "halt", "teardown"}},
   };
 }
 
@@ -274,9 +339,8 @@ std::vector<command_spec> use_commands() {
        .section = machine_section,
        .summary = "Make a certificate for a node or a user, with its role",
        .description = "Makes NAME.pem and NAME.key, and puts ca.pem beside them. The role is in the certificate and cannot be changed "
-                      "without the authority: node, for a node process; viewer looks; submitter also submits and cancels own goals; "
-                      "approver also approves; admin also drains nodes.\n\nNothing asks for these certificates yet: they are for "
-                      "clusters of several nodes, which this version does not run.",
+                      "without the authority: node, for a node process; viewer looks; submitter also submits and cancels goals; "
+                      "approver also approves and rolls back; admin also drains nodes and ends the cluster.",
        .examples = {{"flywheel certs issue node1 --role node --host node1.lab --host 10.0.0.7", "a node and how it is dialled"},
                     {"flywheel certs issue maria --role approver --days 90", "a person who may approve, for three months"}},
        .arguments = {{"NAME", text, true, false, "the node's or user's name", {}}},
@@ -346,7 +410,7 @@ std::vector<command_spec> use_commands() {
 
 std::vector<command_spec> build_table() {
   std::vector<command_spec> table;
-  for (auto& part : {goal_commands(), decision_commands(), use_commands()})
+  for (auto& part : {goal_commands(), decision_commands(), cluster_commands(), use_commands()})
     table.insert(table.end(), part.begin(), part.end());
   constexpr std::string_view order[] = {goals_section, look_section, decide_section, use_section, data_section, machine_section};
   std::stable_sort(table.begin(), table.end(), [&](const command_spec& a, const command_spec& b) {

@@ -35,6 +35,7 @@ constexpr entry handlers[] = {
     {"data check", data_check}, {"explain", explain_setting}, {"journal verify", check_journal}, {"journal repair", mend_journal},
     {"journal show", show_journal}, {"doctor", run_doctor}, {"version", print_version},
     {"certs init", make_authority}, {"certs issue", issue_certificate}, {"certs show", show_certificate},
+    {"node", run_node}, {"up", start_local_cluster}, {"nodes", list_nodes_of}, {"drain", drain_one}, {"down", end_cluster},
     {"_worker", work},
 };
 

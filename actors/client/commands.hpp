@@ -3,8 +3,10 @@
 // errors into messages and exit codes.
 
 #include "actors/client/command_line.hpp"
+#include "actors/node/node.hpp"
 
 #include <filesystem>
+#include <optional>
 
 namespace flywheel {
 
@@ -49,6 +51,14 @@ result<int> data_check(const command_context& c);
 result<int> explain_setting(const command_context& c);
 result<int> run_doctor(const command_context& c);
 result<int> print_version(const command_context& c);
+/// Owns the state folder and serves until it is stopped; with `cluster` as the head of one.
+result<int> own_state(const command_context& c, std::optional<cluster_options> cluster);
+// commands_cluster.cpp
+result<int> run_node(const command_context& c);
+result<int> start_local_cluster(const command_context& c);
+result<int> list_nodes_of(const command_context& c);
+result<int> drain_one(const command_context& c);
+result<int> end_cluster(const command_context& c);
 // commands_certs.cpp
 result<int> make_authority(const command_context& c);
 result<int> issue_certificate(const command_context& c);

@@ -1,5 +1,7 @@
+#include "actors/client/background_process.hpp"
 #include "actors/client/commands.hpp"
 #include "actors/client/control_client.hpp"
+#include "actors/client/control_route.hpp"
 #include "actors/client/goal_follower.hpp"
 #include "actors/client/goal_report.hpp"
 #include "actors/client/stop_signals.hpp"
@@ -13,7 +15,6 @@
 #include "cluster/journal/state_directory.hpp"
 
 #include <fcntl.h>
-#include <spawn.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,8 +24,6 @@
 #include <csignal>
 #include <fstream>
 #include <iostream>
-
-extern char** environ;
 
 namespace flywheel {
 namespace {
@@ -191,8 +190,8 @@ result<int> follow_from_outside(const command_context& c, const std::string& goa
 
 /// Hands the goal to the process that owns the state directory, then follows it from here.
 result<int> hand_over(const command_context& c, const prepared_goal& g, bool follow) {
-  FLYWHEEL_TRY(auto client, control_client::connect(c.state));
-  FLYWHEEL_TRY(const auto reply, client.ask({{"op", "submit"}, {"id", g.id}, {"user", user_name()},
+  FLYWHEEL_TRY(const auto route, open_route(c));
+  FLYWHEEL_TRY(const auto reply, route->ask({{"op", "submit"}, {"id", g.id}, {"user", user_name()},
                                              {"spec", g.spec_json}, {"approve", follow && c.line.flag("approve")}}));
   if (!follow) {
     if (c.style == output_style::table)
@@ -213,36 +212,11 @@ status start_in_background(const command_context& c) {
   if (auto made = state_directory::own(c.state); !made) // made as it must be, then left to the process that will own it
     return std::move(made).error();
   const auto file = state_layout{c.state}.log() / "node.log";
-  auto words = own_program({"serve", "--state", c.state.string()});
-  std::vector<char*> argv;
-  for (auto& w : words)
-    argv.push_back(w.data());
-  argv.push_back(nullptr);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, file.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
-  posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
-  pid_t pid = 0;
-  const int code = ::posix_spawn(&pid, argv[0], &actions, &attributes, argv.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  posix_spawnattr_destroy(&attributes);
-  if (code != 0)
-    return error_from_errno(code, "starting " + words[0]);
-  const auto until = system_clock().mono() + 30s;
-  while (system_clock().mono() < until) {
-    if (auto client = control_client::connect(c.state))
-      if (client->ask({{"op", "ping"}}, 2s))
-        return success();
-    int how = 0;
-    if (::waitpid(pid, &how, WNOHANG) == pid)
-      return error{errc::interrupted, "the background process ended at once", file.string(), "read its last lines there"};
-    ::usleep(50'000); // only until its socket exists; there is nothing to wait on before
-  }
-  return error{errc::timed_out, "the background process did not answer within 30 s", file.string()};
+  FLYWHEEL_TRY(const auto pid, start_background(own_program({"serve", "--state", c.state.string()}), file));
+  return wait_until_ready(pid, file, [&] {
+    auto client = control_client::connect(c.state);
+    return client && client->ask({{"op", "ping"}}, 2s);
+  });
 }
 
 // ---- in this process --------------------------------------------------------------------------------------------------
@@ -357,9 +331,9 @@ result<int> follow_goal(const command_context& c) {
 }
 
 result<int> answer_request(const command_context& c, bool grant) {
-  FLYWHEEL_TRY(auto client, control_client::connect(c.state));
+  FLYWHEEL_TRY(const auto route, open_route(c));
   const auto by = c.line.text("by");
-  FLYWHEEL_TRY(const auto reply, client.ask({{"op", "answer"}, {"approval", c.line.argument("ID")},
+  FLYWHEEL_TRY(const auto reply, route->ask({{"op", "answer"}, {"approval", c.line.argument("ID")},
                                              {"user", by.empty() ? user_name() : by}, {"grant", grant},
                                              {"reason", grant ? std::string{} : c.line.text("reason")}}));
   std::cout << reply.value("text", "") << std::endl;
@@ -367,10 +341,13 @@ result<int> answer_request(const command_context& c, bool grant) {
 }
 
 result<int> cancel_running(const command_context& c) {
-  FLYWHEEL_TRY(const auto goals, read_goals(c.state));
-  FLYWHEEL_TRY(const auto id, find_goal(goals, c.line.argument("GOAL")));
-  FLYWHEEL_TRY(auto client, control_client::connect(c.state));
-  FLYWHEEL_TRY(const auto reply, client.ask({{"op", "cancel"}, {"id", id}, {"user", user_name()},
+  auto id = c.line.argument("GOAL");
+  if (!c.line.given("cluster")) { // here the journal can be read, and a name is enough
+    FLYWHEEL_TRY(const auto goals, read_goals(c.state));
+    FLYWHEEL_TRY(id, find_goal(goals, id));
+  }
+  FLYWHEEL_TRY(const auto route, open_route(c));
+  FLYWHEEL_TRY(const auto reply, route->ask({{"op", "cancel"}, {"id", id}, {"user", user_name()},
                                              {"reason", c.line.text("reason")}}));
   std::cout << reply.value("text", "") << std::endl;
   return 0;
@@ -393,10 +370,17 @@ result<int> serve_state(const command_context& c) {
               << std::endl;
     return 0;
   }
+  return own_state(c, std::nullopt);
+}
+
+result<int> own_state(const command_context& c, std::optional<cluster_options> cluster) {
   stop_signals stop;
-  FLYWHEEL_TRY(auto n, node::start(options_for(c), system_clock()));
+  auto options = options_for(c);
+  options.cluster = std::move(cluster);
+  FLYWHEEL_TRY(auto n, node::start(std::move(options), system_clock()));
   std::atomic<bool> asked_to_stop{false};
   FLYWHEEL_TRY(auto endpoint, control_endpoint::open(*n, [&] { asked_to_stop = true; }));
+  n->open_desk([&] { asked_to_stop = true; });
   if (auto goals = read_goals(c.state))
     for (const auto* run : to_serve(*goals)) {
       const auto served = n->serve({run->id, run->spec_json});
@@ -406,7 +390,7 @@ result<int> serve_state(const command_context& c) {
         std::cout << served.version << " is served at " << served.url << std::endl;
     }
   if (!c.line.quiet())
-    std::cerr << "owning " << c.state.string() << "; Ctrl-C stops\n";
+    std::cerr << "owning " << c.state.string() << (n->cluster_address().empty() ? "" : ", head of a cluster at " + n->cluster_address()) << "; Ctrl-C stops\n";
   while (!stop.requested() && !asked_to_stop)
     n->wait_after(n->log().last_seq(), 250ms);
   return 0;

@@ -267,7 +267,7 @@ goal_ack submit(self_pointer self, const submit_goal& m) {
   } else {
     std::error_code ignored;
     const auto bytes = std::filesystem::file_size(spec->data.source, ignored);
-    const auto plan = make_plan(m.id, digest, *spec, ignored ? 0 : bytes, st.context->cores, m.origin);
+    const auto plan = make_plan(m.id, digest, *spec, ignored ? 0 : bytes, st.context->slots(), m.origin);
     drafts.push_back(st.log->draft(event_kind::goal_submitted, m.id, {}, m.id, m.user + " submitted goal " + spec->name,
                                    {{"user", m.user}, {"spec", body}, {"digest", digest}}));
     drafts.push_back(st.log->draft(event_kind::plan_made, m.id, {}, m.id,

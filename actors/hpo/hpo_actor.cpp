@@ -182,7 +182,7 @@ caf::result<step_outcome> search(self_pointer self, const run_step& m) {
   const auto spec = goal_from_json(json::parse(m.spec_json, nullptr, false));
   if (!spec)
     return refuse(spec.error());
-  auto plan = plan_search(*spec, json::parse(m.inputs_json, nullptr, false), st.context->cores,
+  auto plan = plan_search(*spec, json::parse(m.inputs_json, nullptr, false), st.context->slots(),
                           st.context->layout.trials() / m.goal);
   if (!plan)
     return refuse(plan.error());

@@ -1,5 +1,6 @@
 #include "actors/node/control_endpoint.hpp"
 
+#include "actors/node/control_desk.hpp"
 #include "actors/protocol/control_format.hpp"
 #include "cluster/base/json.hpp"
 #include "cluster/journal/state_directory.hpp"
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <optional>
 #include <thread>
 
 namespace flywheel {
@@ -25,18 +27,10 @@ struct waiter {
   mono_time until{};
 };
 
-json reply_of(const acknowledgement& a) {
-  return a.problem ? control::failure(a.problem.to_error()) : json{{"ok", true}, {"text", a.text}};
-}
-
 /// A field as text; empty if absent or of another type. What is missing is refused by whoever needs it.
 std::string text_of(const json& m, const char* key) {
   const auto i = m.find(key);
   return i != m.end() && i->is_string() ? i->get<std::string>() : std::string{};
-}
-bool flag_of(const json& m, const char* key) {
-  const auto i = m.find(key);
-  return i != m.end() && i->is_boolean() && i->get<bool>();
 }
 std::uint64_t number_of(const json& m, const char* key) {
   const auto i = m.find(key);
@@ -47,7 +41,7 @@ std::uint64_t number_of(const json& m, const char* key) {
 
 struct control_endpoint::impl {
   node* owner = nullptr;
-  std::function<void()> stop_requested;
+  std::optional<control_desk> desk;
   zmq::context_t context{1};
   zmq::socket_t socket;
   int wakeup = -1; ///< eventfd: the journal grew, or the endpoint closes
@@ -66,30 +60,6 @@ struct control_endpoint::impl {
     socket.send(zmq::buffer(bytes), zmq::send_flags::dontwait);
   }
 
-  json carry_out(const json& m) {
-    const auto op = text_of(m, "op");
-    if (op == "ping")
-      return {{"ok", true}, {"pid", ::getpid()}};
-    if (op == "submit") {
-      const auto a = owner->submit({text_of(m, "id"), text_of(m, "user"), text_of(m, "spec"), flag_of(m, "approve")});
-      if (a.problem)
-        return control::failure(a.problem.to_error());
-      return {{"ok", true}, {"id", a.id}, {"seq", a.seq}, {"existed", a.existed}};
-    }
-    if (op == "answer")
-      return reply_of(owner->answer({text_of(m, "approval"), text_of(m, "user"), text_of(m, "reason"), flag_of(m, "grant")}));
-    if (op == "cancel")
-      return reply_of(owner->cancel({text_of(m, "id"), text_of(m, "user"), text_of(m, "reason")}));
-    if (op == "rollback")
-      return reply_of(owner->rollback({text_of(m, "model"), text_of(m, "user"), text_of(m, "reason"),
-                                       static_cast<std::uint32_t>(number_of(m, "to"))}));
-    if (op == "stop") {
-      stop_requested();
-      return {{"ok", true}, {"pid", ::getpid()}};
-    }
-    return control::failure(error{errc::unsupported, "no control operation is called '" + op.substr(0, 40) + "'"});
-  }
-
   void receive() {
     for (;;) {
       zmq::message_t identity, body;
@@ -106,7 +76,7 @@ struct control_endpoint::impl {
         waiters.push_back({from, number_of(*m, "after"),
                            system_clock().mono() + std::chrono::milliseconds{static_cast<std::int64_t>(ms)}});
       } else {
-        send(from, carry_out(*m));
+        send(from, desk->carry_out(*m, {}));
       }
     }
   }
@@ -158,7 +128,7 @@ result<std::unique_ptr<control_endpoint>> control_endpoint::open(node& n, std::f
   std::unique_ptr<control_endpoint> e{new control_endpoint};
   auto& s = *e->impl_;
   s.owner = &n;
-  s.stop_requested = std::move(stop_requested);
+  s.desk.emplace(n, std::move(stop_requested));
   const auto path = state_layout{n.state()}.control_socket();
   try {
     s.socket = zmq::socket_t{s.context, zmq::socket_type::router};

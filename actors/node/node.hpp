@@ -5,20 +5,32 @@
 #include "actors/protocol/messages.hpp"
 #include "cluster/base/clock.hpp"
 #include "cluster/journal/journal.hpp"
+#include "cluster/placement/slot.hpp"
+#include "cluster/security/certificates.hpp"
 
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace flywheel {
+
+/// Makes this node the head of a cluster: others join it at its port.
+struct cluster_options {
+  tls_files files;                           ///< of a node; its name is in the certificate
+  std::string address = "127.0.0.1";         ///< to listen at; empty: every one of this machine's
+  std::uint16_t port = 0;                    ///< 0: any free port
+  std::vector<slot> slots;                   ///< what this node computes on itself; may be none
+};
 
 struct node_options {
   std::filesystem::path state;               ///< state directory
   std::vector<std::string> worker_command;   ///< argv of a worker process
   unsigned cores = 0;                        ///< CPU slots; 0: what the machine has
   std::string code_version;                  ///< for lineage
+  std::optional<cluster_options> cluster = {}; ///< none: no port is opened
 };
 
 class node {
@@ -34,6 +46,15 @@ public:
   acknowledgement rollback(const rollback_model& m);
   /// Serves the champion of a finished goal.
   serve_report serve(const serve_again& m);
+  // unsupported where this node is not the head of a cluster.
+  gate_answer nodes();
+  acknowledgement drain(const drain_node& m);
+  /// Tells every other node to end; this one goes on.
+  acknowledgement shut_down_nodes(const shut_down& m);
+  /// Where others join it: "host:port"; empty if it is not the head of a cluster.
+  const std::string& cluster_address() const noexcept;
+  /// Lets people in through the cluster's port, too. `stop_requested` is called when one of them ends the cluster.
+  void open_desk(std::function<void()> stop_requested);
 
   const std::filesystem::path& state() const noexcept;
   journal& log() noexcept;

@@ -1,4 +1,6 @@
 #include "actors/node/node.hpp"
+
+#include "actors/node/cluster_head_actor.hpp"
 #include "actors/node/supervisor_actor.hpp"
 #include "actors/protocol/agent_directory.hpp"
 #include "cluster/content/publish.hpp"
@@ -13,9 +15,9 @@ CAFX_UNIQUE_NODE_ID()
 namespace flywheel {
 namespace {
 
-/// No middleman is loaded: in embedded mode no port exists.
-struct embedded_config : caf::actor_system_config {
-  embedded_config() {
+/// No middleman is loaded here: in embedded mode no port exists.
+struct node_config : caf::actor_system_config {
+  node_config() {
     cafx::add_types<caf::id_block::flywheel>(*this);
     cafx::use_sharing_scheduler(*this);
     cafx::set(*this, "scheduler.max-threads", std::size_t{2});
@@ -37,9 +39,10 @@ struct node::impl {
   std::unique_ptr<journal> log;
   agent_directory agents;
   agent_context context;
-  embedded_config config;
+  node_config config;
   std::unique_ptr<caf::actor_system> system;
   supervisor_agent supervisor;
+  std::unique_ptr<cluster_head> head;
 
   std::mutex mutex;
   std::condition_variable committed;
@@ -89,8 +92,15 @@ result<std::unique_ptr<node>> node::start(node_options options, const time_sourc
   s.context = {layout, s.directory->epoch(), s.log.get(), &time, &s.agents, options.code_version,
                options.cores == 0 ? machine : options.cores};
   cafx::init_types<caf::id_block::flywheel>();
+  trainer_options trainer{options.worker_command, s.context.cores, {}};
+  if (options.cluster) {
+    FLYWHEEL_TRY(s.head, cluster_head::prepare(*options.cluster, s.config, s.context));
+    s.context.cluster_slots = s.head->usable_slots();
+  }
   s.system = std::make_unique<caf::actor_system>(s.config);
-  s.supervisor = spawn_supervisor(*s.system, s.context, {options.worker_command, s.context.cores});
+  if (s.head)
+    trainer.runner = s.head->start(*s.system, s.context, options.worker_command);
+  s.supervisor = spawn_supervisor(*s.system, s.context, std::move(trainer));
   caf::scoped_actor self{*s.system};
   error failed{errc::ok, {}};
   cafx::request(self.ptr(), s.supervisor, answer_within, resume_atom_v)
@@ -98,6 +108,8 @@ result<std::unique_ptr<node>> node::start(node_options options, const time_sourc
                [&](caf::error& e) { failed = error{errc::internal, "the agents did not start: " + cafx::render(e)}; });
   if (failed.code != errc::ok)
     return failed;
+  if (s.head) // whoever joins finds the agents at work
+    FLYWHEEL_CHECK(s.head->open(layout));
   return n;
 }
 
@@ -112,6 +124,30 @@ acknowledgement node::rollback(const rollback_model& m) {
   return impl_->ask<acknowledgement>(impl_->agents.now().deployer, m);
 }
 serve_report node::serve(const serve_again& m) { return impl_->ask<serve_report>(impl_->agents.now().deployer, m); }
+
+namespace {
+fault no_cluster() { return error{errc::unsupported, "this Flywheel is not the head of a cluster", {}, "start one: flywheel node --head, or flywheel up"}; }
+} // namespace
+
+gate_answer node::nodes() {
+  gate_answer none;
+  none.problem = no_cluster();
+  return impl_->head ? impl_->ask<gate_answer>(impl_->head->dispatcher(), list_nodes{}) : none;
+}
+acknowledgement node::drain(const drain_node& m) {
+  return impl_->head ? impl_->ask<acknowledgement>(impl_->head->dispatcher(), m) : acknowledgement{no_cluster(), {}};
+}
+acknowledgement node::shut_down_nodes(const shut_down& m) {
+  return impl_->head ? impl_->ask<acknowledgement>(impl_->head->dispatcher(), m) : acknowledgement{no_cluster(), {}};
+}
+const std::string& node::cluster_address() const noexcept {
+  static const std::string none;
+  return impl_->head ? impl_->head->address() : none;
+}
+void node::open_desk(std::function<void()> stop_requested) {
+  if (impl_->head)
+    impl_->head->open_desk(*this, std::move(stop_requested));
+}
 
 const std::filesystem::path& node::state() const noexcept { return impl_->context.layout.root; }
 journal& node::log() noexcept { return *impl_->log; }
@@ -155,6 +191,8 @@ void node::stop() {
   }
   s.supervisor = nullptr;
   s.agents.clear();
+  if (s.head)
+    s.head->stop();
   s.system->await_actors_before_shutdown(false);
   s.system.reset();
   s.log.reset();

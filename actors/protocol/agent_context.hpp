@@ -7,7 +7,10 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include <algorithm>
+#include <atomic>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +27,10 @@ struct agent_context {
   agent_directory* agents = nullptr; ///< who plays which part now
   std::string code;              ///< program version, for lineage
   unsigned cores = 1;            ///< CPU slots of this node
+  std::shared_ptr<const std::atomic<unsigned>> cluster_slots = {}; ///< what all nodes have to offer now; null in embedded mode
+
+  /// How many trials can run at once now.
+  unsigned slots() const { return cluster_slots ? std::max(1u, cluster_slots->load()) : cores; }
 };
 
 /// Writes events as one agent. Appending blocks until durable, so agents that use it are detached actors.

@@ -40,6 +40,15 @@ CAFX_INSPECT(gate_note, peer, service, body)
 CAFX_INSPECT(gate_call, peer, role, service, body, wait_ms)
 CAFX_INSPECT(peer_state, peer, role, text, incarnation, connected, dialled, problem)
 CAFX_INSPECT(gate_renew, incarnation, greeting)
+CAFX_INSPECT(place_task, runner, account, task)
+CAFX_INSPECT(cancel_task, runner, task, reason)
+CAFX_INSPECT(close_runner, runner)
+CAFX_INSPECT(task_verdict, number, go_on)
+CAFX_INSPECT(pool_report, pool, number, bytes)
+CAFX_INSPECT(pool_end, pool, bytes)
+CAFX_INSPECT(drain_node, node, user)
+CAFX_INSPECT(list_nodes, all)
+CAFX_INSPECT(shut_down, user)
 
 } // namespace flywheel
 
@@ -78,6 +87,15 @@ CAF_BEGIN_TYPE_ID_BLOCK(flywheel, first_custom_type_id)
   CAF_ADD_TYPE_ID(flywheel, (flywheel::gate_call))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::peer_state))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::gate_renew))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::place_task))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::cancel_task))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::close_runner))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::task_verdict))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::pool_report))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::pool_end))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::drain_node))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::list_nodes))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::shut_down))
   CAF_ADD_ATOM(flywheel, flywheel, tick_atom, "tick")
   CAF_ADD_ATOM(flywheel, flywheel, resume_atom, "resume")
   CAF_ADD_ATOM(flywheel, flywheel, crash_atom, "crash")
@@ -168,5 +186,25 @@ using gate_service = caf::typed_actor<
     cafx::sig<gate_answer, gate_call>,
     cafx::sig<void, gate_note>,
     cafx::sig<gate_answer, peer_state>>;
+
+/// Knows who is in the cluster and which task runs where; on the head. Service "cluster" of the head's gate.
+using dispatcher_agent = gate_service::extend<
+    cafx::sig<void, place_task>,                ///< from a task runner
+    cafx::sig<void, cancel_task>,
+    cafx::sig<void, close_runner>,
+    cafx::sig<void, task_verdict>,
+    cafx::sig<void, pool_report>,               ///< of the head's own workers
+    cafx::sig<void, pool_end>,
+    cafx::sig<gate_answer, list_nodes>,         ///< body: JSON
+    cafx::sig<acknowledgement, drain_node>,
+    cafx::sig<acknowledgement, shut_down>,
+    cafx::sig<void, tick_atom>>;
+
+/// Runs what the head's dispatcher sends; on every other node. Service "cluster" of its gate.
+using task_host_agent = gate_service::extend<
+    cafx::sig<void, pool_report>,
+    cafx::sig<void, pool_end>,
+    cafx::sig<acknowledgement, shut_down>,      ///< say goodbye: the node goes
+    cafx::sig<void, tick_atom>>;
 
 } // namespace flywheel

@@ -93,4 +93,20 @@ struct peer_state { std::string peer, role, text; std::uint64_t incarnation = 0;
 /// From now on we are this incarnation: every connection is closed and dialled again, with this greeting.
 struct gate_renew { std::uint64_t incarnation = 0; std::string greeting; };
 
+// ---- whoever orders tasks -> dispatcher; worker pool -> dispatcher, task host ----------------------------------------
+/// `task`: a worker_task as MessagePack (actors/dispatcher/dispatch_format.hpp). `runner`: who is told (task_channel).
+struct place_task { std::uint64_t runner = 0; std::string account, task; };
+struct cancel_task { std::uint64_t runner = 0; std::string task, reason; };
+/// Everything that `runner` ordered is ended and told to nobody.
+struct close_runner { std::uint64_t runner = 0; };
+/// The answer to a report: `number` as it was asked with.
+struct task_verdict { std::uint64_t number = 0; bool go_on = true; };
+/// From the pool's thread. `bytes`: a report or an end as MessagePack. `pool` tells a pool from the one that took its place.
+struct pool_report { std::uint64_t pool = 0, number = 0; std::string bytes; };
+struct pool_end { std::uint64_t pool = 0; std::string bytes; };
+struct drain_node { std::string node, user; };
+struct list_nodes { bool all = false; };
+/// End every node of the cluster; the head's own process ends by itself.
+struct shut_down { std::string user; };
+
 } // namespace flywheel

@@ -61,7 +61,7 @@ struct trainer_state {
   const agent_context* context = nullptr;
   std::optional<scribe> log;
   std::shared_ptr<owed_verdicts> verdicts = std::make_shared<owed_verdicts>();
-  std::unique_ptr<worker_pool> pool;
+  std::unique_ptr<task_runner> pool;
   error pool_error{errc::ok, {}};
   std::map<std::string, running_task> tasks; ///< by pool task id
   std::map<std::string, training> trainings; ///< by goal
@@ -318,18 +318,25 @@ void stop_goal(self_pointer self, const stop_step& m) {
       st.pool->cancel(task, m.reason);
 }
 
+result<std::unique_ptr<task_runner>> own_pool(self_pointer self, const trainer_options& options) {
+  auto& st = self->state;
+  worker_pool_options pool;
+  pool.socket = st.context->layout.run() / "workers.sock";
+  pool.command = options.worker_command;
+  pool.slots = options.slots;
+  FLYWHEEL_TRY(auto started, worker_pool::start(std::move(pool), events_for(self, st.verdicts), *st.context->time));
+  return std::unique_ptr<task_runner>{std::move(started)};
+}
+
 trainer_agent::behavior_type trainer(self_pointer self, const agent_context* context, const trainer_options& options) {
   auto& st = self->state;
   st.context = context;
   st.log.emplace(*context, "trainer");
-  worker_pool_options pool;
-  pool.socket = context->layout.run() / "workers.sock";
-  pool.command = options.worker_command;
-  pool.slots = options.slots;
-  if (auto started = worker_pool::start(std::move(pool), events_for(self, st.verdicts), *context->time))
-    st.pool = std::move(*started);
+  auto runner = options.runner ? options.runner(events_for(self, st.verdicts)) : own_pool(self, options);
+  if (runner)
+    st.pool = std::move(*runner);
   else
-    st.pool_error = started.error();
+    st.pool_error = runner.error();
   return {
       [=](const run_step& m) { return train(self, m); },
       [=](const order_trial& m) { return start_trial(self, m); },

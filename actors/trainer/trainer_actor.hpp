@@ -1,7 +1,10 @@
 #pragma once
 #include "actors/protocol/agent_context.hpp"
 #include "actors/protocol/agents.hpp"
+#include "cluster/worker/worker_pool.hpp"
 
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -10,6 +13,8 @@ namespace flywheel {
 struct trainer_options {
   std::vector<std::string> worker_command; ///< argv of a worker process
   std::uint32_t slots = 1;
+  /// Where tasks run instead of in a pool of this agent's own; asked anew each time the agent starts.
+  std::function<result<std::unique_ptr<task_runner>>(worker_pool_events)> runner = {};
 };
 
 /// Spawn detached. Starts the worker pool; a pool that cannot start makes every request answer with its error.

@@ -33,6 +33,7 @@ enum class event_kind : std::uint8_t {
   rollout_state,       ///< subject: rollout; body: {"percent","verdict","reason",...}
   incident,            ///< subject: incident; body: one rung of the recovery ladder
   observation,         ///< what a monitor saw (drift scores, health); body: evidence
+  node_state,          ///< subject: node; body: {"state": alive|suspect|dead|left|draining, "incarnation", "epoch", "reason"}
   agent_state,         ///< subject: agent; body: {"state": started|restarted|gave_up, "cause"}
   note,                ///< anything else a person may want to find
 };

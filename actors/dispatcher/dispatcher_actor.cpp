@@ -1,0 +1,519 @@
+#include "actors/dispatcher/dispatcher_actor.hpp"
+
+#include "actors/dispatcher/dispatch_format.hpp"
+#include "actors/dispatcher/pool_port.hpp"
+#include "actors/gate/access_policy.hpp"
+#include "actors/protocol/control_format.hpp"
+#include "cluster/base/json.hpp"
+#include "cluster/base/text.hpp"
+
+#include <cstdio>
+#include <variant>
+
+namespace flywheel {
+namespace {
+
+using nlohmann::json;
+using what = dispatch_action::what;
+
+constexpr std::uint64_t call_wait_ms = 10'000;
+/// The table may want to be looked at at once, again and again (somebody waits impatiently); so often is enough.
+constexpr std::chrono::milliseconds tick_min{100};
+
+struct order {
+  std::uint64_t runner = 0;
+  bool parked = false;
+};
+
+struct dispatcher_state {
+  static inline const char* name = "dispatcher";
+  const agent_context* context = nullptr;
+  dispatcher_options options;
+  std::optional<scribe> log;
+  std::optional<dispatch_table> table;
+  std::unique_ptr<pool_port> pool;
+  std::map<std::string, std::uint64_t> runners;                 ///< of tasks that are not over
+  std::vector<std::pair<place_task, std::string>> parked;      ///< an older one of the same id must end first; and the id
+  struct remote_report { caf::typed_response_promise<gate_answer> promise; };
+  std::map<std::uint64_t, std::variant<std::uint64_t, remote_report>> verdicts; ///< by number: the local pool's number, or who waits
+  std::uint64_t last_verdict = 0;
+  std::map<std::string, std::uint64_t> incarnations;            ///< of connected peers
+  bool armed = false;
+
+  mono_time now() const { return context->time->mono(); }
+};
+using self_pointer = dispatcher_agent::stateful_pointer<dispatcher_state>;
+
+void act(self_pointer self);
+void place(self_pointer self, const place_task& m);
+
+void warn(const std::string& text) { std::fprintf(stderr, "flywheel: %s\n", text.c_str()); }
+
+void record(self_pointer self, event_draft d) {
+  if (const auto written = self->state.log->write(std::move(d)); !written)
+    warn("the cluster's state could not be recorded: " + written.error().to_string());
+}
+
+gate_answer answer_of(const json& body) {
+  gate_answer a;
+  a.body = control::encode(body);
+  return a;
+}
+gate_answer failure(const error& e) {
+  gate_answer a;
+  a.problem = e;
+  return a;
+}
+
+// ---- what the table wants done ---------------------------------------------------------------------------------------------
+
+void call_node(self_pointer self, const std::string& node, const json& body, std::function<void(const gate_answer&)> then) {
+  cafx::request(self, self->state.options.gate, std::chrono::milliseconds{2 * call_wait_ms},
+                gate_ask{node, std::string{gate::cluster_service}, control::encode(body), call_wait_ms})
+      .then([then](const gate_answer& a) { then(a); }, [then](const caf::error& e) { then(failure(error{errc::unreachable, cafx::render(e)})); });
+}
+
+void finish(self_pointer self, const task_end& e) {
+  auto& st = self->state;
+  const auto i = st.runners.find(e.task);
+  if (i == st.runners.end())
+    return;
+  const auto runner = i->second;
+  st.runners.erase(i);
+  st.options.channel->ended(runner, e);
+  std::vector<std::pair<place_task, std::string>> ready;
+  std::erase_if(st.parked, [&](auto& p) {
+    if (p.second != e.task)
+      return false;
+    ready.push_back(std::move(p));
+    return true;
+  });
+  for (const auto& [m, id] : ready)
+    place(self, m);
+}
+
+void start_here(self_pointer self, const dispatch_action& a) {
+  auto& st = self->state;
+  const auto* t = st.table->find(a.task);
+  if (t == nullptr)
+    return;
+  st.table->confirmed(a.task, a.lease);
+  st.pool->submit(*t);
+}
+
+void start_there(self_pointer self, const dispatch_action& a) {
+  auto& st = self->state;
+  const auto* t = st.table->find(a.task);
+  if (t == nullptr)
+    return;
+  const json body{{"op", "run"}, {"task", dispatch::to_json(*t)}, {"lease", a.lease}, {"epoch", a.epoch}};
+  call_node(self, a.node, body, [=, task = a.task, lease = a.lease](const gate_answer& answer) {
+    auto& state = self->state;
+    if (!answer.problem)
+      return state.table->confirmed(task, lease);
+    const auto why = answer.problem.to_error();
+    // Whether it was taken is told when the node comes back (sync); a stale one is on its way out.
+    if (why.code == errc::unreachable || why.code == errc::timed_out || why.code == errc::stale_epoch)
+      return;
+    state.table->refused(task, lease, why, state.now());
+    act(self);
+  });
+}
+
+void arm(self_pointer self) {
+  auto& st = self->state;
+  const auto next = st.table->next_tick();
+  if (st.armed || !next)
+    return;
+  st.armed = true;
+  cafx::delayed_send(self, self, std::max<nanoseconds>(tick_min, *next - st.now()), tick_atom_v);
+}
+
+void act(self_pointer self) {
+  auto& st = self->state;
+  for (auto actions = st.table->take_actions(); !actions.empty(); actions = st.table->take_actions())
+    for (const auto& a : actions) {
+      switch (a.is) {
+      case what::start:
+        if (a.node == st.options.head)
+          start_here(self, a);
+        else
+          start_there(self, a);
+        break;
+      case what::stop:
+        if (a.node == st.options.head)
+          st.pool->cancel(a.task, a.reason);
+        else
+          call_node(self, a.node, {{"op", "stop"}, {"task", a.task}, {"lease", a.lease}, {"reason", a.reason}}, [](const gate_answer&) {});
+        break;
+      case what::end: {
+        task_end e;
+        e.task = a.task;
+        e.cause = a.problem;
+        finish(self, e);
+        break;
+      }
+      case what::member: {
+        const auto& c = a.change;
+        record(self, st.log->draft(event_kind::node_state, {}, {}, c.node, "node " + c.node + " is " + std::string{name_of(c.to)} + ": " + c.reason,
+                                   {{"state", std::string{name_of(c.to)}}, {"from", std::string{name_of(c.from)}}, {"incarnation", c.incarnation},
+                                    {"epoch", c.epoch}, {"reason", c.reason}}));
+        break;
+      }
+      case what::moved: {
+        const auto goal = a.task.substr(0, a.task.find('/'));
+        record(self, st.log->decision(goal, {}, "run " + a.task + " on another node", a.reason, {{"task", a.task}}, json::array()));
+        break;
+      }
+      }
+    }
+  if (st.options.usable_slots)
+    *st.options.usable_slots = std::max(1u, st.table->usable_slots());
+  arm(self);
+}
+
+// ---- who orders tasks ------------------------------------------------------------------------------------------------------
+
+void place(self_pointer self, const place_task& m) {
+  auto& st = self->state;
+  const auto body = control::decode(m.task);
+  auto t = body ? dispatch::task_from(body->value("task", json{})) : result<worker_task>{body.error()};
+  if (!t)
+    return warn("an order that cannot be read: " + t.error().to_string());
+  const auto id = t->task.id;
+  if (st.runners.contains(id)) { // a runner that is gone ordered it, and it is being ended
+    st.parked.emplace_back(m, id);
+    return;
+  }
+  st.runners[id] = m.runner;
+  const auto attempt = t->task.attempt;
+  if (const auto queued = st.table->submit(m.account, std::move(*t), st.now()); !queued) {
+    task_end e;
+    e.task = id;
+    e.attempt = attempt;
+    e.cause = queued.error();
+    return finish(self, e);
+  }
+  act(self);
+}
+
+void cancel(self_pointer self, const std::string& task, const std::string& reason) {
+  auto& st = self->state;
+  st.table->cancel(task, reason, st.now());
+  act(self);
+}
+
+void forget_runner(self_pointer self, std::uint64_t runner) {
+  auto& st = self->state;
+  std::erase_if(st.parked, [&](const auto& p) { return p.first.runner == runner; });
+  std::vector<std::string> its;
+  for (const auto& [task, of] : st.runners)
+    if (of == runner)
+      its.push_back(task);
+  for (const auto& task : its)
+    cancel(self, task, "whoever ordered it is gone");
+}
+
+/// Passes a report on; `waits` is who gets the verdict.
+void pass_report(self_pointer self, const wire::report& r, std::variant<std::uint64_t, dispatcher_state::remote_report> waits) {
+  auto& st = self->state;
+  const auto number = ++st.last_verdict;
+  st.verdicts.emplace(number, std::move(waits));
+  const auto i = st.runners.find(r.task);
+  const dispatcher_agent me{self};
+  if (i == st.runners.end() ||
+      !st.options.channel->reported(i->second, r, [me, number](bool go_on) { cafx::anon_send(me, task_verdict{number, go_on}); }))
+    cafx::send(self, me, task_verdict{number, i != st.runners.end()});
+}
+
+void give_verdict(self_pointer self, const task_verdict& m) {
+  auto& st = self->state;
+  const auto i = st.verdicts.find(m.number);
+  if (i == st.verdicts.end())
+    return;
+  auto waits = std::move(i->second);
+  st.verdicts.erase(i);
+  if (const auto* local = std::get_if<std::uint64_t>(&waits)) {
+    if (st.pool)
+      st.pool->verdict(*local, m.go_on);
+  } else {
+    std::get<dispatcher_state::remote_report>(waits).promise.deliver(answer_of({{"go_on", m.go_on}}));
+  }
+}
+
+// ---- the head's own workers ---------------------------------------------------------------------------------------------------
+
+void own_task_ended(self_pointer self, const pool_end& m) {
+  auto& st = self->state;
+  const auto body = control::decode(m.bytes);
+  const auto e = body ? dispatch::end_from(body->value("end", json{})) : result<task_end>{body.error()};
+  if (!e)
+    return warn("an end that cannot be read: " + e.error().to_string());
+  const auto* lease = st.table->leases().find(e->task);
+  if (lease != nullptr && st.table->ended(e->task, lease->epoch, st.now()))
+    finish(self, *e);
+  act(self);
+}
+
+void own_report(self_pointer self, const pool_report& m) {
+  const auto body = control::decode(m.bytes);
+  if (const auto r = body ? dispatch::report_from(body->value("report", json{})) : result<wire::report>{body.error()})
+    pass_report(self, *r, m.number);
+}
+
+// ---- nodes -----------------------------------------------------------------------------------------------------------------------
+
+gate_answer admit(self_pointer self, const peer_state& m) {
+  auto& st = self->state;
+  const auto now = st.now();
+  if (m.role != name_of(role::node)) // a person: what they may do, each service says
+    return answer_of({{"head", st.options.head}, {"head_epoch", st.context->epoch}});
+  if (!m.connected) {
+    if (const auto i = st.incarnations.find(m.peer); i != st.incarnations.end() && i->second == m.incarnation)
+      st.incarnations.erase(i);
+    st.table->disconnected(m.peer, m.incarnation, now);
+    act(self);
+    return {};
+  }
+  const auto greeting = json::parse(m.text, nullptr, false);
+  const auto protocol = greeting.is_object() && greeting.contains("protocol") && greeting["protocol"].is_number_unsigned() ? greeting["protocol"].get<std::uint32_t>() : 0u;
+  const auto epoch = st.table->join({m.peer, m.incarnation, protocol}, now);
+  act(self);
+  if (!epoch)
+    return failure(epoch.error());
+  st.incarnations[m.peer] = m.incarnation;
+  const auto& rule = st.options.rule.membership;
+  dispatch::welcome w{*epoch, st.context->epoch, static_cast<std::uint32_t>(st.options.heartbeat.count()),
+                      static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::milliseconds>(rule.dead_after).count()),
+                      st.context->layout.root.string(), st.options.shared_token};
+  return answer_of(dispatch::to_json(w));
+}
+
+result<json> node_says(self_pointer self, const std::string& node, std::uint64_t incarnation, const std::string& op, const json& m) {
+  auto& st = self->state;
+  const auto now = st.now();
+  if (op == "beat") {
+    FLYWHEEL_CHECK(st.table->heartbeat(node, incarnation, now));
+    return json{{"n", m.value("n", json{})}};
+  }
+  if (op == "sync") {
+    FLYWHEEL_TRY(const auto slots, dispatch::slots_from(m.value("slots", json{}), node));
+    FLYWHEEL_TRY(const auto held, dispatch::held_from(m.value("held", json{})));
+    FLYWHEEL_CHECK(st.table->sync(node, incarnation, slots, held, now));
+    return json::object();
+  }
+  if (op == "ended") {
+    FLYWHEEL_TRY(const auto e, dispatch::end_from(m.value("end", json{})));
+    const auto lease = m.contains("lease") && m["lease"].is_number_unsigned() ? m["lease"].get<std::uint64_t>() : 0;
+    const bool counts = st.table->holds(e.task, node, lease) && st.table->ended(e.task, lease, now);
+    if (counts)
+      finish(self, e);
+    return json{{"counts", counts}};
+  }
+  if (op == "leave") {
+    FLYWHEEL_CHECK(st.table->leave(node, incarnation, now));
+    return json::object();
+  }
+  return error{errc::unsupported, "nodes do not say '" + printable(op, 40) + "'"};
+}
+
+caf::result<gate_answer> from_node(self_pointer self, const gate_call& m) {
+  auto& st = self->state;
+  const auto body = control::decode(m.body);
+  if (!body)
+    return failure(body.error());
+  const auto known = st.incarnations.find(m.peer);
+  if (known == st.incarnations.end())
+    return failure(error{errc::stale_epoch, "the head does not know this connection", m.peer, "say hello first"});
+  const auto op = body->contains("op") && (*body)["op"].is_string() ? (*body)["op"].get<std::string>() : std::string{};
+  if (op == "report") {
+    const auto r = dispatch::report_from(body->value("report", json{}));
+    if (!r)
+      return failure(r.error());
+    const auto lease = body->contains("lease") && (*body)["lease"].is_number_unsigned() ? (*body)["lease"].get<std::uint64_t>() : 0;
+    if (!st.table->holds(r->task, m.peer, lease))
+      return answer_of({{"go_on", false}});
+    auto promise = self->make_response_promise<gate_answer>();
+    pass_report(self, *r, dispatcher_state::remote_report{promise});
+    return promise;
+  }
+  const auto answered = node_says(self, m.peer, known->second, op, *body);
+  act(self);
+  return answered ? answer_of(*answered) : failure(answered.error());
+}
+
+// ---- people ------------------------------------------------------------------------------------------------------------------------
+
+gate_answer list(self_pointer self) {
+  auto& st = self->state;
+  json nodes = json::array();
+  const auto now = st.now();
+  for (const auto& v : st.table->nodes(now))
+    nodes.push_back({{"node", v.node}, {"state", v.state}, {"head", v.head}, {"draining", v.draining}, {"slots", v.slots}, {"busy", v.busy},
+                     {"incarnation", v.incarnation}, {"epoch", v.epoch}, {"silent_ms", std::chrono::duration_cast<std::chrono::milliseconds>(v.silent).count()},
+                     {"reason", v.reason}});
+  json waiting = json::array();
+  for (const auto& r : st.table->leases().waiting())
+    waiting.push_back({{"task", r.id}, {"why", st.table->why_waiting(r.id, now).value_or("")}});
+  return answer_of({{"nodes", nodes}, {"waiting", waiting}});
+}
+
+acknowledgement drain(self_pointer self, const drain_node& m) {
+  auto& st = self->state;
+  acknowledgement ack;
+  if (const auto ok = st.table->drain(m.node); !ok) {
+    ack.problem = ok.error();
+    return ack;
+  }
+  const auto nodes = st.table->nodes(st.now());
+  const auto i = std::find_if(nodes.begin(), nodes.end(), [&](const auto& v) { return v.node == m.node; });
+  record(self, st.log->draft(event_kind::node_state, {}, {}, m.node, m.user + " drains node " + m.node,
+                             {{"state", "draining"}, {"incarnation", i->incarnation}, {"epoch", i->epoch}, {"reason", m.user + " drained it"}}));
+  ack.text = "node " + m.node + " gets no new work; " + std::to_string(i->busy) + " of its slots are still busy";
+  act(self);
+  return ack;
+}
+
+caf::result<acknowledgement> shut_down_all(self_pointer self, const shut_down& m) {
+  auto& st = self->state;
+  auto open = std::make_shared<std::size_t>(st.incarnations.size());
+  auto promise = self->make_response_promise<acknowledgement>();
+  if (*open == 0) {
+    promise.deliver(acknowledgement{});
+    return promise;
+  }
+  for (const auto& [node, incarnation] : st.incarnations)
+    call_node(self, node, {{"op", "shutdown"}, {"reason", m.user + " shut the cluster down"}}, [open, promise](const gate_answer&) mutable {
+      if (--*open == 0)
+        promise.deliver(acknowledgement{});
+    });
+  return promise;
+}
+
+/// What the journal says of members: those that had not gone when the head ended.
+void restore_members(self_pointer self, dispatch_table& table) {
+  auto& st = self->state;
+  journal_filter filter;
+  filter.kinds = {event_kind::node_state};
+  const auto events = st.log->read(filter);
+  if (!events)
+    return warn("the cluster's members could not be read: " + events.error().to_string());
+  struct seen { std::uint64_t incarnation = 0, epoch = 0; bool lives = false, draining = false; };
+  std::map<std::string, seen> last;
+  for (const auto& e : *events) {
+    const auto body = json::parse(e.body, nullptr, false);
+    if (!body.is_object())
+      continue;
+    auto& s = last[e.subject];
+    const auto state = body.value("state", "");
+    const auto incarnation = body.value("incarnation", std::uint64_t{0});
+    if (state == "draining") {
+      s.draining = true;
+      continue;
+    }
+    s.draining = s.draining && s.incarnation == incarnation;
+    s.incarnation = incarnation;
+    s.epoch = body.value("epoch", std::uint64_t{0});
+    s.lives = state == "alive" || state == "suspect";
+  }
+  for (const auto& [node, s] : last)
+    if (s.lives && node != st.options.head)
+      table.restore(node, s.incarnation, s.epoch, s.draining, st.now());
+}
+
+std::uint64_t largest_epoch(self_pointer self) {
+  journal_filter filter;
+  filter.kinds = {event_kind::node_state};
+  std::uint64_t largest = 0;
+  if (const auto events = self->state.log->read(filter))
+    for (const auto& e : *events)
+      if (const auto body = json::parse(e.body, nullptr, false); body.is_object())
+        largest = std::max(largest, body.value("epoch", std::uint64_t{0}));
+  return largest;
+}
+
+void open_pool(self_pointer self) {
+  auto& st = self->state;
+  if (st.options.slots.empty())
+    return;
+  const dispatcher_agent me{self};
+  pool_port::listener to;
+  to.reported = [me](std::uint64_t number, const wire::report& r) {
+    cafx::anon_send(me, pool_report{0, number, control::encode({{"report", dispatch::to_json(r)}})});
+  };
+  to.ended = [me](const task_end& e) { cafx::anon_send(me, pool_end{0, control::encode({{"end", dispatch::to_json(e)}})}); };
+  st.options.pool.slots = static_cast<std::uint32_t>(st.options.slots.size());
+  auto pool = pool_port::open(st.options.pool, to, *st.context->time);
+  if (!pool)
+    return warn("the head computes nothing itself: " + pool.error().to_string());
+  st.pool = std::move(*pool);
+  if (const auto added = st.table->add_own_slots(st.options.slots); !added)
+    warn("the head computes nothing itself: " + added.error().to_string());
+}
+
+dispatcher_agent::behavior_type dispatcher(self_pointer self, const agent_context* context, const dispatcher_options& options) {
+  auto& st = self->state;
+  st.context = context;
+  st.options = options;
+  st.log.emplace(*context, "dispatcher");
+  // Leases of an older life of the head are told apart by its epoch: each life has numbers of its own.
+  st.table.emplace(options.rule, options.head, largest_epoch(self), context->epoch << 32);
+  open_pool(self);
+  restore_members(self, *st.table);
+  act(self);
+  return {
+      [=](const gate_call& m) { return from_node(self, m); },
+      [](const gate_note&) {},
+      [=](const peer_state& m) { return admit(self, m); },
+      [=](const place_task& m) { place(self, m); },
+      [=](const cancel_task& m) {
+        const auto i = self->state.runners.find(m.task);
+        if (i != self->state.runners.end() && i->second == m.runner)
+          cancel(self, m.task, m.reason);
+      },
+      [=](const close_runner& m) { forget_runner(self, m.runner); },
+      [=](const task_verdict& m) { give_verdict(self, m); },
+      [=](const pool_report& m) { own_report(self, m); },
+      [=](const pool_end& m) { own_task_ended(self, m); },
+      [=](const list_nodes&) { return list(self); },
+      [=](const drain_node& m) { return drain(self, m); },
+      [=](const shut_down& m) { return shut_down_all(self, m); },
+      [=](tick_atom) {
+        self->state.armed = false;
+        self->state.table->tick(self->state.now());
+        act(self);
+      },
+  };
+}
+
+class cluster_runner final : public task_runner {
+public:
+  cluster_runner(dispatcher_agent dispatcher, std::shared_ptr<task_channel> channel, worker_pool_events events)
+      : dispatcher_(std::move(dispatcher)), channel_(std::move(channel)), number_(channel_->attach(std::move(events))) {}
+  ~cluster_runner() override {
+    channel_->detach(number_);
+    cafx::anon_send(dispatcher_, close_runner{number_});
+  }
+  void submit(worker_task t) override {
+    const auto account = t.task.id.substr(0, t.task.id.find('/'));
+    cafx::anon_send(dispatcher_, place_task{number_, account, control::encode({{"task", dispatch::to_json(t)}})});
+  }
+  void cancel(const std::string& task, const std::string& reason) override { cafx::anon_send(dispatcher_, cancel_task{number_, task, reason}); }
+
+private:
+  dispatcher_agent dispatcher_;
+  std::shared_ptr<task_channel> channel_;
+  std::uint64_t number_;
+};
+
+} // namespace
+
+dispatcher_agent spawn_dispatcher(caf::actor_system& system, const agent_context& context, dispatcher_options options) {
+  return system.spawn<caf::detached>(dispatcher, &context, std::move(options));
+}
+
+std::unique_ptr<task_runner> make_cluster_runner(dispatcher_agent dispatcher_handle, std::shared_ptr<task_channel> channel, worker_pool_events events) {
+  return std::make_unique<cluster_runner>(std::move(dispatcher_handle), std::move(channel), std::move(events));
+}
+
+} // namespace flywheel

@@ -1,0 +1,33 @@
+#pragma once
+// The head's dispatcher: carries out what dispatch_table decides. Detached, because it writes to the journal.
+
+#include "actors/dispatcher/dispatch_table.hpp"
+#include "actors/dispatcher/task_channel.hpp"
+#include "actors/protocol/agent_context.hpp"
+#include "actors/protocol/agents.hpp"
+#include "cluster/worker/task_runner.hpp"
+
+#include <atomic>
+#include <memory>
+
+namespace flywheel {
+
+struct dispatcher_options {
+  std::string head;                          ///< this node's name
+  std::vector<slot> slots;                   ///< its own; may be none
+  worker_pool_options pool;                  ///< for them; as many slots
+  dispatch_rule rule;
+  std::chrono::milliseconds heartbeat{500};  ///< asked of the nodes
+  gate_agent gate;
+  std::shared_ptr<task_channel> channel;
+  std::shared_ptr<std::atomic<unsigned>> usable_slots; ///< kept up to date, for whoever plans
+  std::string shared_token;                  ///< as in <state>/run/cluster.token
+};
+
+/// Members known from the journal get dead_after to speak. A pool that does not start makes the head a node without slots, and says so.
+dispatcher_agent spawn_dispatcher(caf::actor_system& system, const agent_context& context, dispatcher_options options);
+
+/// A runner over the whole cluster; destroying it ends its tasks.
+std::unique_ptr<task_runner> make_cluster_runner(dispatcher_agent dispatcher, std::shared_ptr<task_channel> channel, worker_pool_events events);
+
+} // namespace flywheel

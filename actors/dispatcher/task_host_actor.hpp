@@ -1,0 +1,31 @@
+#pragma once
+// A node that works for a head: runs the tasks it is sent, keeps an end until the head has taken it, and stops everything when it may no
+// longer believe that what it runs is its own (cluster/membership/lease_watch). Detached: ending workers waits for them.
+
+#include "actors/protocol/agents.hpp"
+#include "cluster/base/clock.hpp"
+#include "cluster/placement/slot.hpp"
+#include "cluster/worker/worker_pool.hpp"
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace flywheel {
+
+struct task_host_options {
+  std::string node;                                       ///< this node's name
+  std::vector<slot> slots;
+  worker_pool_options pool;                               ///< as many slots
+  gate_agent gate;
+  const time_source* time = nullptr;
+  std::uint64_t incarnation = 0;                          ///< with which the gate was started
+  std::string greeting;                                   ///< as the gate's
+  std::function<std::uint64_t()> next_incarnation;        ///< larger each time, durable before it returns
+  std::function<void(const std::string& reason)> shut_down; ///< the head wants this process to end
+  std::function<void(const std::string& sentence)> log;   ///< what an operator should see
+};
+
+task_host_agent spawn_task_host(caf::actor_system& system, task_host_options options);
+
+} // namespace flywheel

@@ -1,0 +1,147 @@
+#include "actors/node/cluster_head_actor.hpp"
+
+#include "actors/gate/access_policy.hpp"
+#include "actors/gate/gate_actor.hpp"
+#include "actors/gate/tls_transport_actor.hpp"
+#include "actors/node/control_desk.hpp"
+#include "actors/protocol/control_format.hpp"
+#include "cluster/base/ids.hpp"
+#include "cluster/base/json.hpp"
+#include "cluster/content/publish.hpp"
+
+#include <cstdio>
+#include <unistd.h>
+
+namespace flywheel {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t pem_bytes_max = 64 << 10;
+/// A person's `wait` comes back at the latest then, and asks again.
+constexpr std::chrono::seconds wait_max{60};
+
+gate_answer answer(node& owner, const control_desk& rules, const gate_call& m) {
+  gate_answer out;
+  const auto request = control::decode(m.body);
+  const control_caller from{false, m.peer.substr(0, m.peer.find('#')), role_from_name(m.role).value_or(role::viewer)};
+  json reply;
+  if (!request) {
+    reply = control::failure(request.error());
+  } else if (request->value("op", json{}) == "wait" && may_do(from.as, "wait")) {
+    const auto number = [&](const char* key) { return request->contains(key) && (*request)[key].is_number_unsigned() ? (*request)[key].get<std::uint64_t>() : 0; };
+    const std::chrono::milliseconds asked{static_cast<std::int64_t>(std::min<std::uint64_t>(number("timeout_ms"), 60'000))};
+    reply = {{"ok", true}, {"seq", owner.wait_after(number("after"), std::min<nanoseconds>(asked, wait_max))}};
+  } else {
+    reply = rules.carry_out(*request, from);
+  }
+  out.body = control::encode(reply);
+  return out;
+}
+
+/// Each request on a thread of its own: the node's agents may take long, and a `wait` waits.
+gate_service::behavior_type desk(gate_service::pointer self, node* owner, const control_desk& rules) {
+  return {
+      [=](const gate_call& m) -> caf::result<gate_answer> {
+        auto promise = self->make_response_promise<gate_answer>();
+        auto job = self->home_system().spawn<caf::detached>([=](caf::event_based_actor* me) {
+          return caf::behavior{[=](tick_atom) {
+            me->quit();
+            return answer(*owner, rules, m);
+          }};
+        });
+        cafx::request(self, job, 2 * wait_max, tick_atom_v)
+            .then([promise](gate_answer& a) mutable { promise.deliver(std::move(a)); },
+                  [promise](const caf::error& e) mutable {
+                    gate_answer failed;
+                    failed.problem = error{errc::internal, "the desk did not answer: " + cafx::render(e)};
+                    promise.deliver(std::move(failed));
+                  });
+        return promise;
+      },
+      [](const gate_note&) {},
+      [](const peer_state&) { return gate_answer{}; },
+  };
+}
+
+} // namespace
+
+result<std::unique_ptr<cluster_head>> cluster_head::prepare(const cluster_options& options, caf::actor_system_config& config, const agent_context& context) {
+  std::unique_ptr<cluster_head> h{new cluster_head};
+  FLYWHEEL_TRY(const auto who, use_tls(config, {options.files}, context.time->wall(), role::node));
+  h->options_ = options;
+  h->name_ = who.name;
+  for (auto s : options.slots) {
+    s.id.node = who.name;
+    h->slots_.push_back(std::move(s));
+  }
+  h->token_ = make_id("t", context.time->wall(), os_entropy()) + std::to_string(os_entropy());
+  FLYWHEEL_CHECK(publish_file(context.layout.run() / "cluster.token", h->token_));
+  return h;
+}
+
+std::function<result<std::unique_ptr<task_runner>>(worker_pool_events)> cluster_head::start(caf::actor_system& system, const agent_context& context,
+                                                                                             const std::vector<std::string>& worker_command) {
+  system_ = &system;
+  gate_options g;
+  const auto certificate = read_file(options_.files.certificate, pem_bytes_max), authority = read_file(options_.files.authority, pem_bytes_max);
+  g.credentials.certificate = certificate ? *certificate : std::string{};
+  g.credentials.authority = authority ? *authority : std::string{};
+  g.credentials.sign = [files = options_.files](std::string_view bytes) { return sign(files, bytes); };
+  g.credentials.draw = os_entropy;
+  g.credentials.incarnation = context.epoch;
+  g.services = &services_;
+  g.time = context.time;
+  g.denied = [&context](const std::string& who, const error& why) {
+    const scribe log{context, "gate"};
+    (void)log.write(log.draft(event_kind::note, {}, {}, who, "refused " + who + " at the cluster's port: " + why.what,
+                              {{"code", std::string{name_of(why.code)}}, {"what", why.what}, {"where", why.where}}));
+  };
+  gate_ = spawn_gate(system, std::move(g));
+  dispatcher_options d;
+  d.head = name_;
+  d.slots = slots_;
+  d.pool.socket = context.layout.run() / "workers.sock";
+  d.pool.command = worker_command;
+  d.gate = gate_;
+  d.channel = channel_;
+  d.usable_slots = usable_slots_;
+  d.shared_token = token_;
+  usable_slots_->store(std::max(1u, static_cast<unsigned>(slots_.size())));
+  dispatcher_ = spawn_dispatcher(system, context, std::move(d));
+  services_.set(std::string{gate::cluster_service}, dispatcher_);
+  return [dispatcher = dispatcher_, channel = channel_](worker_pool_events events) -> result<std::unique_ptr<task_runner>> {
+    return make_cluster_runner(dispatcher, channel, std::move(events));
+  };
+}
+
+status cluster_head::open(const state_layout& layout) {
+  FLYWHEEL_TRY(const auto port, open_port(gate_, options_.address, options_.port));
+  auto host = options_.address;
+  if (host.empty()) {
+    char name[256] = {};
+    host = ::gethostname(name, sizeof name - 1) == 0 ? name : "localhost";
+  }
+  address_ = (host.find(':') == std::string::npos ? host : "[" + host + "]") + ":" + std::to_string(port);
+  return publish_file(layout.run() / "cluster.json", json{{"address", address_}, {"head", name_}, {"pid", ::getpid()}}.dump() + "\n");
+}
+
+void cluster_head::open_desk(node& owner, std::function<void()> stop_requested) {
+  desk_ = system_->spawn(desk, &owner, control_desk{owner, std::move(stop_requested)});
+  services_.set(std::string{gate::control_service}, desk_);
+}
+
+void cluster_head::stop() {
+  services_.clear();
+  for (const auto& a : {caf::actor_cast<caf::actor>(gate_), caf::actor_cast<caf::actor>(dispatcher_), caf::actor_cast<caf::actor>(desk_)})
+    if (a) {
+      caf::scoped_actor self{*system_};
+      self->send_exit(a, caf::exit_reason::user_shutdown);
+      self->wait_for(a);
+    }
+  gate_ = nullptr;
+  dispatcher_ = nullptr;
+  desk_ = nullptr;
+}
+
+} // namespace flywheel
