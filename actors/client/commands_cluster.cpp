@@ -221,8 +221,11 @@ result<int> end_cluster(const command_context& c) {
   const int pid = here ? owner_pid(c.state) : 0;
   FLYWHEEL_TRY(const auto route, open_route(c));
   FLYWHEEL_TRY(const auto reply, route->ask({{"op", "down"}, {"user", user_name()}}));
-  if (here && pid != 0) // its end sends nothing to us; it is over when it no longer owns the state
-    FLYWHEEL_CHECK(wait_until_ready(pid, state_layout{c.state}.log() / "head.log", [&] { return owner_pid(c.state) == 0; }));
+  if (here && pid != 0) { // it is over when it no longer owns the state, or is gone altogether
+    const auto over = wait_until_ready(pid, state_layout{c.state}.log() / "head.log", [&] { return owner_pid(c.state) == 0; });
+    if (!over && over.error().code != errc::interrupted)
+      return over.error();
+  }
   std::cout << "the cluster is down (head: process " << reply.value("pid", 0) << ")" << std::endl;
   return 0;
 }

@@ -7,8 +7,11 @@
 #include <caf/openssl/all.hpp>
 
 #include <charconv>
+#include <dlfcn.h>
 #include <memory>
 #include <netdb.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -34,6 +37,36 @@ bool valid(const header& h) {
   }
 }
 } // namespace caf::io::basp
+
+// OpenSSL keeps errors in a queue of the thread, and SSL_get_error takes an old one for this operation's. CAF serves all connections in
+// one thread and never empties the queue: whenever one peer hung up without a goodbye, or sent garbage, the next healthy connection that
+// had nothing more to read was closed (measured: each client that left took a node's connection with it). These definitions are found
+// before the library's own.
+namespace {
+template <class Function> Function* next_definition(const char* name) { return reinterpret_cast<Function*>(::dlsym(RTLD_NEXT, name)); }
+} // namespace
+extern "C" {
+int SSL_read(SSL* s, void* bytes, int size) {
+  static auto* const next = next_definition<decltype(SSL_read)>("SSL_read");
+  ::ERR_clear_error();
+  return next(s, bytes, size);
+}
+int SSL_write(SSL* s, const void* bytes, int size) {
+  static auto* const next = next_definition<decltype(SSL_write)>("SSL_write");
+  ::ERR_clear_error();
+  return next(s, bytes, size);
+}
+int SSL_accept(SSL* s) {
+  static auto* const next = next_definition<decltype(SSL_accept)>("SSL_accept");
+  ::ERR_clear_error();
+  return next(s);
+}
+int SSL_connect(SSL* s) {
+  static auto* const next = next_definition<decltype(SSL_connect)>("SSL_connect");
+  ::ERR_clear_error();
+  return next(s);
+}
+}
 #endif
 
 namespace flywheel {
