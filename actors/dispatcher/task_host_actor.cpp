@@ -30,6 +30,7 @@ struct host_state {
   dispatch::welcome terms;
   bool shares_files = false, synced = false, leaving = false;
   std::optional<lease_watch> watch;
+  std::shared_ptr<lease_page> page;               ///< what the workers know of it
   std::uint64_t beat = 0;
   std::map<std::string, std::uint64_t> running;   ///< task -> lease
   struct end { std::uint64_t lease = 0; json what; };
@@ -189,6 +190,8 @@ void send_beat(self_pointer self) {
       state.watch.emplace(rule, now);
     }
     state.watch->answered(number);
+    if (state.page)
+      state.page->set_end(state.watch->deadline());
     if (!state.synced && !state.head.empty()) {
       state.synced = true;
       sync(self);
@@ -336,6 +339,15 @@ void open_pool(self_pointer self) {
   to.ended = [me, pool = st.pool_number](const task_end& e) { cafx::anon_send(me, pool_end{pool, control::encode({{"end", dispatch::to_json(e)}})}); };
   auto options = st.options.pool;
   options.slots = static_cast<std::uint32_t>(std::max<std::size_t>(1, st.options.slots.size()));
+  auto page = lease_page::make();
+  if (!page) {
+    st.pool_error = page.error();
+    st.options.log("this node computes nothing: " + page.error().to_string());
+    return;
+  }
+  st.page = options.lease = *page;
+  if (st.watch)
+    st.page->set_end(st.watch->deadline());
   auto pool = pool_port::open(options, to, *st.options.time);
   if (pool) {
     st.pool = std::move(*pool);

@@ -249,6 +249,10 @@ void worker_pool::impl::act(worker_table::start_worker a) {
   c.environment = {{"FLYWHEEL_WORKER_SOCKET", options.socket.string()},
                    {"FLYWHEEL_WORKER_ID", std::to_string(a.worker)},
                    {"FLYWHEEL_WORKER_TOKEN", token}};
+  if (options.lease) {
+    c.lease_fd = options.lease->fd();
+    c.environment.emplace_back(lease_page_variable, std::to_string(c.lease_fd));
+  }
   c.memory_max = a.memory_max;
   const bool confined = (!a.sandbox.readable.empty() || !a.sandbox.writable.empty()) && can_sandbox();
   if (confined)

@@ -3,6 +3,7 @@
 // silence; decisions about what to run are made elsewhere.
 
 #include "cluster/base/clock.hpp"
+#include "cluster/worker/lease_page.hpp"
 #include "cluster/worker/task_runner.hpp"
 #include "cluster/worker/worker_protocol.hpp"
 
@@ -50,6 +51,7 @@ struct worker_pool_options {
   nanoseconds hello_within{20'000'000'000};
   nanoseconds stop_grace{2'000'000'000};     ///< a worker that ignores `stop` for so long is killed
   nanoseconds idle_for{30'000'000'000};      ///< an idle worker ends after so long; until then it is reused
+  std::shared_ptr<lease_page> lease = {};    ///< null: the workers' time has no end but the node's
   nanoseconds die_within{10'000'000'000};    ///< a killed process that does not die by then keeps its slot, not its task
 };
 

@@ -104,6 +104,7 @@ struct child_plan {
   int null_fd, output_fd, failure_fd, ruleset_fd;
   pid_t node;
   rlim_t allocation_max;
+  int lease_fd;
 };
 
 /// Runs between fork and exec in a process that had threads: async-signal-safe calls only, no allocation.
@@ -130,6 +131,8 @@ struct child_plan {
   if (syscall(SYS_close_range, 3u, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */) != 0)
     for (int fd = 3; fd < 4096; ++fd)
       fcntl(fd, F_SETFD, FD_CLOEXEC);
+  if (plan.lease_fd >= 0)
+    fcntl(plan.lease_fd, F_SETFD, 0);
   const rlimit no_core{0, 0};
   setrlimit(RLIMIT_CORE, &no_core);
   if (plan.allocation_max != RLIM_INFINITY) {
@@ -197,7 +200,7 @@ result<worker_process> worker_process::start(const worker_command& command) {
   const auto argument_pointers = pointers_to(arguments), environment_pointers = pointers_to(environment);
   const child_plan plan{program.c_str(),   argument_pointers.data(), environment_pointers.data(), null.get(),
                         output_out.get(),  failure_out.get(),        ruleset.get(),               getpid(),
-                        allocation_bound(command.memory_max)};
+                        allocation_bound(command.memory_max), command.lease_fd};
 
   worker_process p;
   p.oom_kills_before_ = oom_kills();

@@ -19,6 +19,7 @@ struct worker_command {
   std::vector<std::pair<std::string, std::string>> environment; ///< added to the harmless part of our own
   const sandbox_rules* sandbox = nullptr;                      ///< null: not confined
   std::uint64_t memory_max = 0;
+  int lease_fd = -1;                                            ///< of a lease_page, which the child inherits; -1: none
 };
 
 class worker_process {

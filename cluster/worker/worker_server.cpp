@@ -357,6 +357,7 @@ result<int> serve(const std::filesystem::path& socket_path, const worker_functio
 } // namespace
 
 int serve_worker(const std::filesystem::path& socket, const worker_function& run) {
+  end_with_lease();
   const auto path = socket.empty() ? std::filesystem::path(from_environment("FLYWHEEL_WORKER_SOCKET")) : socket;
   const auto code = serve(path, run);
   if (code)
