@@ -67,7 +67,7 @@ std::vector<command_spec> goal_commands() {
        .examples = {{"flywheel submit goal.yaml", "prints the id of the goal"},
                     {"flywheel submit goal.yaml -o name", "prints only the id, for scripts"}},
        .arguments = {goal_file_argument, override_argument},
-       .options = {set_option, cluster_option, identity_option},
+       .options = {{.name = "approve", .help = "grant in advance the approvals that the policy lets you grant yourself"}, set_option, cluster_option, identity_option},
        .exits = {exit_not_found, exit_denied, exit_unreachable},
        .also = {"apply", "create", "queue"}},
       {.path = "plan",

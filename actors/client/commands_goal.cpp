@@ -192,7 +192,7 @@ result<int> follow_from_outside(const command_context& c, const std::string& goa
 result<int> hand_over(const command_context& c, const prepared_goal& g, bool follow) {
   FLYWHEEL_TRY(const auto route, open_route(c));
   FLYWHEEL_TRY(const auto reply, route->ask({{"op", "submit"}, {"id", g.id}, {"user", user_name()},
-                                             {"spec", g.spec_json}, {"approve", follow && c.line.flag("approve")}}));
+                                             {"spec", g.spec_json}, {"approve", c.line.flag("approve")}}));
   if (!follow) {
     if (c.style == output_style::table)
       std::cout << "goal " << g.id << (reply.value("existed", false) ? " was accepted before\n" : " is accepted\n")
