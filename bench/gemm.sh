@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# about: the matrix products of a training step through OpenBLAS, as we call it, beside oneDNN
+# about: the matrix products of a training step beside oneDNN
 # Arguments: [--pairs N] [--threads N]
 source "$(dirname "${BASH_SOURCE[0]}")/options.bash"
 options gemm pairs=5 threads=2 -- "$@"

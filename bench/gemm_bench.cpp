@@ -1,4 +1,4 @@
-// bench_gemm THREADS: the matrix products of a training step through gpu/kernels/gemm (OpenBLAS); see gemm_shapes.hpp.
+// bench_gemm THREADS: the matrix products of a training step through gpu/kernels/gemm; see gemm_shapes.hpp.
 
 #include "bench/gemm_shapes.hpp"
 #include "gpu/denormals.hpp"

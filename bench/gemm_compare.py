@@ -39,7 +39,7 @@ for process in (a, b):
     process.stdin.close()
     process.wait()
 print(f"GFLOP/s, fp32, {threads} threads, medians of {pairs} pairs")
-print(f"  {'product':28}{'OpenBLAS':>10}{'oneDNN':>10}{'ratio':>8}")
+print(f"  {'product':28}{'flywheel':>10}{'oneDNN':>10}{'ratio':>8}")
 rows = [(name, statistics.median(x), statistics.median(y)) for name, x, y in zip(names, *speeds)]
 for name, x, y in rows:
     print(f"  {name:28}{x:10.1f}{y:10.1f}{x / y:8.2f}")

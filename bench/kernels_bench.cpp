@@ -48,7 +48,9 @@ double flops_of_registers() {
     parallel_for(parts, [&](std::size_t) {
       vectorised([&] {
         lanes x[chains] = {};
-        const lanes factor = x[0] + 0.999f, step = x[0] + 0.001f;
+        for (std::size_t j = 0; j < chains; ++j)
+          x[j] += static_cast<float>(j); // chains that are alike would be computed once
+        const lanes factor = lanes{} + 0.999f, step = lanes{} + 0.001f;
         for (std::size_t n = 0; n < rounds; ++n) {
 #pragma GCC unroll 12
           for (std::size_t j = 0; j < chains; ++j)

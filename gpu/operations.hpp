@@ -16,7 +16,7 @@
 namespace flywheel::gpu {
 
 /// Raised whenever a member changes place or meaning; a module of another version is refused.
-inline constexpr std::uint32_t operation_table_version = 2;
+inline constexpr std::uint32_t operation_table_version = 3;
 inline constexpr int cublas_offset = 10'000;
 
 struct device_description {
@@ -61,6 +61,21 @@ struct adamw_call {
   const float* gradient_scale;      ///< one number to multiply the gradient with (from clip_scale), or null
 };
 
+/// Every number of a row as a learnt vector (gpu/kernels/piecewise_linear.hpp). The numbers' parameters follow each other, each
+/// its slopes (segments x width), bias and "absent"; so do their edges, one more than segments.
+struct piecewise_linear_call {
+  std::uint64_t rows, numbers, width, segments; ///< width: of a vector; segments: of all numbers together
+  std::uint64_t stride_x, stride_y;             ///< dy is strided as y
+  const std::uint32_t* segments_before;         ///< numbers + 1: of the numbers before each, and `segments`
+  const float *x, *edges, *parameters;          ///< x: NaN is missing
+  float* y;                                     ///< rows x (numbers x width)
+  std::uint32_t* segment;                       ///< rows x numbers; this and the next forward leaves for backward
+  float* part;
+  float* starts;                                ///< segments x width of scratch
+  const float* dy;                              ///< from here on for backward only
+  float* gradient;                              ///< laid out as the parameters; added to
+};
+
 struct operation_table {
   std::uint32_t version;
   std::uint32_t bytes;              ///< sizeof this struct
@@ -95,6 +110,10 @@ struct operation_table {
                              float* dx, float* dgain, float* dshift, std::uint64_t rows, std::uint64_t width, int add, void* stream);
   int (*gelu_forward)(const float* x, float* y, std::uint64_t size, void* stream);
   int (*gelu_backward)(const float* dy, const float* x, float* dx, std::uint64_t size, void* stream);
+  int (*relu_forward)(const float* x, float* y, std::uint64_t size, void* stream);
+  int (*relu_backward)(const float* dy, const float* x, float* dx, std::uint64_t size, void* stream);
+  int (*piecewise_linear_forward)(const piecewise_linear_call* host_call, void* stream);
+  int (*piecewise_linear_backward)(const piecewise_linear_call* host_call, void* stream);
   int (*swiglu_forward)(const float* x, float* y, std::uint64_t rows, std::uint64_t width, void* stream);
   int (*swiglu_backward)(const float* dy, float* x, std::uint64_t rows, std::uint64_t width, void* stream);
   /// cosines and sines: time x head_width / 2. sign: 1 forward, -1 back.

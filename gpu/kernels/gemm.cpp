@@ -1,6 +1,7 @@
 #include "gpu/kernels/gemm.hpp"
 
 #include "cluster/base/assert.hpp"
+#include "gpu/kernels/block_product.hpp"
 #include "gpu/parallel.hpp"
 
 #include <algorithm>
@@ -41,6 +42,17 @@ template <class T> matrix_view<const T> columns_of(op o, matrix_view<const T> b,
   return rows_of(o == op::plain ? op::transposed : op::plain, b, first, count);
 }
 
+/// Whether block_product is faster than the library: measured with AVX2 (bench/results/train_cpu.md); for wider vectors the
+/// library has code and block_product has not.
+bool own_is_faster() {
+#if defined(__x86_64__)
+  static const bool faster = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && !__builtin_cpu_supports("avx512f");
+  return faster;
+#else
+  return false;
+#endif
+}
+
 std::size_t stretch_of(std::size_t extent) {
   const std::size_t team = threads(), most = std::max<std::size_t>(1, extent / stretch_shortest);
   const std::size_t parts = most < team ? most : std::min(most / team, stretches_a_thread) * team; // even shares
@@ -62,7 +74,9 @@ void gemm(op op_a, op op_b, std::type_identity_t<T> alpha, matrix_view<const T> 
   if (c.rows == 0 || c.columns == 0)
     return;
   const double flops = 2.0 * static_cast<double>(c.rows) * static_cast<double>(c.columns) * static_cast<double>(inner);
-  if (threads() == 1 || flops < flops_to_share) {
+  if (flops >= flops_to_share && alpha == T(1) && (beta == T(0) || beta == T(1)) && own_is_faster()) {
+    block_product<T>(op_a, op_b, a, b, beta == T(0) ? product_begin<T>{} : product_begin<T>{c.data, c.stride}, c);
+  } else if (threads() == 1 || flops < flops_to_share) {
     call(op_a, op_b, inner, alpha, a, b, beta, c);
   } else if (c.columns >= c.rows) {
     parallel_ranges(c.columns, stretch_of(c.columns), [&](std::size_t first, std::size_t last) {

@@ -1,6 +1,6 @@
 #pragma once
-// Matrix product: c = alpha * op(a) op(b) + beta * c, where op is the identity or the transpose. Through OpenBLAS, which
-// picks its code for the processor at run time; float and double.
+// Matrix product: c = alpha * op(a) op(b) + beta * c, where op is the identity or the transpose; float and double. Large ones
+// through block_product.hpp where that is faster, others through OpenBLAS, which picks its code for the processor at run time.
 
 #include "gpu/matrix_view.hpp"
 

@@ -11,6 +11,7 @@
 #include "gpu/kernels/layer_norm.hpp"
 #include "gpu/kernels/linear.hpp"
 #include "gpu/kernels/loss.hpp"
+#include "gpu/kernels/piecewise_linear.hpp"
 #include "gpu/kernels/rms_norm.hpp"
 #include "gpu/kernels/rotary.hpp"
 #include "gpu/kernels/sgd.hpp"
@@ -186,6 +187,46 @@ int gelu_backward(const float* dy, const float* x, float* dx, u64 size, void*) {
   activation_backward<float>(activation::gelu, {dy, 1, size}, {x, 1, size}, {dx, 1, size});
   return 0;
 }
+int relu_forward(const float* x, float* y, u64 size, void*) {
+  activation_forward<float>(activation::relu, {x, 1, size}, {y, 1, size});
+  return 0;
+}
+int relu_backward(const float* dy, const float* x, float* dx, u64 size, void*) {
+  activation_backward<float>(activation::relu, {dy, 1, size}, {x, 1, size}, {dx, 1, size});
+  return 0;
+}
+
+/// One number of the call: its edges, and its part of an array laid out as the parameters.
+struct piecewise_number {
+  std::span<const float> edges;
+  u64 width, segments, at;
+  piecewise_number(const piecewise_linear_call& c, u64 f)
+      : width(c.width), segments(c.segments_before[f + 1] - c.segments_before[f]), at((c.segments_before[f] + 2 * f) * c.width) {
+    edges = {c.edges + c.segments_before[f] + f, segments + 1};
+  }
+  template <class T> piecewise_parameters<T> of(T* all) const {
+    T* mine = all + at;
+    return {{mine, segments, width}, {mine + segments * width, width}, {mine + (segments + 1) * width, width}};
+  }
+};
+int piecewise_linear_forward(const piecewise_linear_call* call, void*) {
+  const piecewise_linear_call& c = *call;
+  parallel_for(c.numbers, [&](std::size_t f) {
+    std::vector<float> work;
+    const piecewise_number number{c, f};
+    gpu::piecewise_linear_forward<float>(c.x + f, c.stride_x, number.edges, number.of(c.parameters), {c.y + f * c.width, c.rows, c.width, c.stride_y}, work);
+  });
+  return 0;
+}
+int piecewise_linear_backward(const piecewise_linear_call* call, void*) {
+  const piecewise_linear_call& c = *call;
+  parallel_for(c.numbers, [&](std::size_t f) {
+    std::vector<float> work;
+    const piecewise_number number{c, f};
+    gpu::piecewise_linear_backward<float>(c.x + f, c.stride_x, number.edges, {c.dy + f * c.width, c.rows, c.width, c.stride_y}, number.of(c.gradient), work);
+  });
+  return 0;
+}
 int swiglu_forward(const float* x, float* y, u64 rows, u64 width, void*) {
   gpu::swiglu_forward<float>({x, rows, 2 * width}, {y, rows, width});
   return 0;
@@ -333,6 +374,10 @@ const operation_table& host_operations() {
       .layer_norm_backward = layer_norm_backward,
       .gelu_forward = gelu_forward,
       .gelu_backward = gelu_backward,
+      .relu_forward = relu_forward,
+      .relu_backward = relu_backward,
+      .piecewise_linear_forward = piecewise_linear_forward,
+      .piecewise_linear_backward = piecewise_linear_backward,
       .swiglu_forward = swiglu_forward,
       .swiglu_backward = swiglu_backward,
       .rotary = turn_pairs,

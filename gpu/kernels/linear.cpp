@@ -14,8 +14,10 @@ constexpr std::size_t rows_a_part = 16, columns_a_part = 256;
 
 template <class T>
 void linear_forward(matrix_view<const T> x, matrix_view<const T> w, std::span<const T> b, matrix_view<T> y) {
-  for (std::size_t i = 0; i < y.rows && !b.empty(); ++i)
-    std::copy(b.begin(), b.end(), y.row(i));
+  parallel_ranges(b.empty() ? 0 : y.rows, rows_a_part, [&](std::size_t first, std::size_t last) {
+    for (std::size_t i = first; i < last; ++i)
+      std::copy(b.begin(), b.end(), y.row(i));
+  });
   gemm<T>(op::plain, op::plain, T(1), x, w, b.empty() ? T(0) : T(1), y);
 }
 

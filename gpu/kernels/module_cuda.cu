@@ -12,6 +12,7 @@
 #include "gpu/kernels/gemm.cu"
 #include "gpu/kernels/layer_norm.cu"
 #include "gpu/kernels/loss.cu"
+#include "gpu/kernels/piecewise_linear.cu"
 #include "gpu/kernels/rms_norm.cu"
 #include "gpu/kernels/rotary.cu"
 #include "gpu/kernels/sgd.cu"
@@ -96,6 +97,10 @@ const operation_table table = {
     .layer_norm_backward = layer_norm_backward,
     .gelu_forward = gelu_forward,
     .gelu_backward = gelu_backward,
+    .relu_forward = relu_forward,
+    .relu_backward = relu_backward,
+    .piecewise_linear_forward = piecewise_linear_forward,
+    .piecewise_linear_backward = piecewise_linear_backward,
     .swiglu_forward = swiglu_forward,
     .swiglu_backward = swiglu_backward,
     .rotary = rotary,

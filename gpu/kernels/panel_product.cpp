@@ -1,12 +1,11 @@
 #include "gpu/kernels/panel_product.hpp"
 
 #include "cluster/base/assert.hpp"
+#include "gpu/kernels/vector_lanes.hpp"
 #include "gpu/kernels/vectorised.hpp"
 
 #include <algorithm>
-#include <cstdint>
 #include <cstring>
-#include <type_traits>
 
 namespace flywheel::gpu {
 
@@ -15,39 +14,6 @@ namespace {
 // Six rows by two vectors are twelve sums, which with the two vectors of b and one element of a fill AVX2's sixteen
 // registers; fewer sums than eight would wait for each other. A depth of 256 keeps a panel in half of the first cache.
 constexpr std::size_t rows_a_tile = 6, depth_a_block = 256;
-
-typedef float float_vector __attribute__((vector_size(32)));
-typedef double double_vector __attribute__((vector_size(32)));
-template <class T> struct vector_of;
-template <> struct vector_of<float> { using type = float_vector; };
-template <> struct vector_of<double> { using type = double_vector; };
-template <class T> using vector = typename vector_of<T>::type;
-
-template <class T> inline void load(vector<T>& v, const T* from) { std::memcpy(&v, from, sizeof v); }
-
-template <class T> inline void store(const vector<T>& v, T* to) { std::memcpy(to, &v, sizeof v); }
-
-template <class T> inline constexpr std::size_t lanes = sizeof(vector<T>) / sizeof(T);
-
-/// Exchanges the upper right and the lower left of every square of 2 * Distance lanes; with Distance 1, 2, 4, .. in turn a
-/// square of vectors is transposed (Eklundh, "A fast computer method for matrix transposing", 1972).
-template <std::size_t Distance, class T> inline void exchange(vector<T> (&v)[lanes<T>]) {
-  using integer = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
-  typedef integer mask __attribute__((vector_size(32)));
-  mask upper{}, lower{};
-  for (std::size_t e = 0; e < lanes<T>; ++e) {
-    upper[e] = static_cast<integer>((e & Distance) == 0 ? e : lanes<T> + e - Distance);
-    lower[e] = static_cast<integer>((e & Distance) == 0 ? e + Distance : lanes<T> + e);
-  }
-#pragma GCC unroll 8
-  for (std::size_t i = 0; i < lanes<T>; ++i) {
-    if ((i & Distance) != 0)
-      continue;
-    const vector<T> a = v[i], b = v[i + Distance];
-    v[i] = __builtin_shuffle(a, b, upper);
-    v[i + Distance] = __builtin_shuffle(a, b, lower);
-  }
-}
 
 /// Where a tile's sums begin, and where they go.
 template <class T> struct tile_place {
@@ -151,14 +117,20 @@ void product(op op_a, matrix_view<const T> a, const panels<T>& b, const T* begin
   });
 }
 
-/// A panel of `depth` rows from columns of w, or as many rows of w where it is to be transposed.
-template <class T> inline void pack_panel(bool plain, matrix_view<const T> w, std::size_t depth, std::size_t first, T* to) {
-  constexpr std::size_t width = panel_width<T>, n = lanes<T>;
-  if (plain) {
-    for (std::size_t k = 0; k < depth; ++k)
-      std::memcpy(to + k * width, w.row(k) + first, width * sizeof(T));
-    return;
+/// The first `panels` panels of w as it lies: row by row, as memory likes to be read.
+template <class T> inline void pack_rows(matrix_view<const T> w, std::size_t panels, T* to) {
+  constexpr std::size_t width = panel_width<T>;
+  for (std::size_t k = 0; k < w.rows; ++k) {
+    const T* from = w.row(k);
+    for (std::size_t p = 0; p < panels; ++p)
+      std::memcpy(to + (p * w.rows + k) * width, from + p * width, width * sizeof(T));
   }
+}
+
+/// A panel of the transpose of w: as many of its rows.
+template <class T> inline void pack_transposed(matrix_view<const T> w, std::size_t first, T* to) {
+  constexpr std::size_t width = panel_width<T>, n = lanes<T>;
+  const std::size_t depth = w.columns;
   std::size_t k = 0;
   for (; k + n <= depth; k += n) {
     for (std::size_t half = 0; half < width; half += n) {
@@ -166,10 +138,7 @@ template <class T> inline void pack_panel(bool plain, matrix_view<const T> w, st
 #pragma GCC unroll 8
       for (std::size_t i = 0; i < n; ++i)
         load<T>(square[i], w.row(first + half + i) + k);
-      exchange<1, T>(square);
-      exchange<2, T>(square);
-      if constexpr (n > 4)
-        exchange<4, T>(square);
+      transpose<T>(square);
 #pragma GCC unroll 8
       for (std::size_t i = 0; i < n; ++i)
         store<T>(square[i], to + (k + i) * width + half);
@@ -196,15 +165,14 @@ template <class T> panels<T> pack(op o, matrix_view<const T> w, T* to) {
   const bool plain = o == op::plain;
   const std::size_t depth = plain ? w.rows : w.columns, columns = plain ? w.columns : w.rows;
   vectorised([&] {
-    T* next = to;
-    for (std::size_t j = 0; j < columns; j += panel_width<T>) {
-      const std::size_t count = std::min(columns - j, panel_width<T>);
-      if (count == panel_width<T>)
-        pack_panel<T>(plain, w, depth, j, next);
-      else
-        pack_narrow_panel<T>(plain, w, depth, j, count, next);
-      next += depth * panel_width<T>;
-    }
+    constexpr std::size_t width = panel_width<T>;
+    const std::size_t full = columns / width;
+    if (plain)
+      pack_rows<T>(w, full, to);
+    for (std::size_t p = 0; p < full && !plain; ++p)
+      pack_transposed<T>(w, p * width, to + p * depth * width);
+    if (columns > full * width)
+      pack_narrow_panel<T>(plain, w, depth, full * width, columns - full * width, to + full * depth * width);
   });
   return {to, depth, columns, panel_width<T>, depth * panel_width<T>};
 }

@@ -15,6 +15,7 @@
 #include "gpu/kernels/layer_norm.hpp"
 #include "gpu/kernels/linear.hpp"
 #include "gpu/kernels/loss.hpp"
+#include "gpu/kernels/piecewise_linear.hpp"
 #include "gpu/kernels/rms_norm.hpp"
 #include "gpu/kernels/rotary.hpp"
 #include "gpu/kernels/sgd.hpp"
@@ -202,6 +203,53 @@ TEST_P(operations, gelu) {
   ok(table->gelu_forward(gx, gy, x.size(), stream));
   ok(table->gelu_backward(up(dy), gx, gdx, x.size(), stream));
   same(gy, y, 2e-6, "y"), same(gdx, dx, 2e-6, "dx");
+}
+
+TEST_P(operations, relu) {
+  auto x = random_floats(rows * width, 1, 3);
+  x[5] = 0, x[6] = -0.0f; // the slope there is 0
+  const auto dy = random_floats(rows * width, 2);
+  values y(x.size()), dx(x.size());
+  activation_forward<float>(activation::relu, {x.data(), rows, width}, {y.data(), rows, width});
+  activation_backward<float>(activation::relu, {dy.data(), rows, width}, {x.data(), rows, width}, {dx.data(), rows, width});
+  auto *gx = up(x), *gy = up(values(x.size())), *gdx = up(dy);
+  ok(table->relu_forward(gx, gy, x.size(), stream));
+  ok(table->relu_backward(gdx, gx, gdx, x.size(), stream)); // in place
+  EXPECT_EQ(down(gy, y.size()), y);
+  EXPECT_EQ(down(gdx, dx.size()), dx);
+}
+
+// Numbers of one segment and of many, values outside of the edges, on them and missing, a vector wider than a warp, rows of x
+// and y that stand further apart than they are wide.
+TEST_P(operations, piecewise_linear) {
+  const std::vector<std::uint32_t> before{0, 1, 18, 21, 26};
+  const std::size_t numbers = before.size() - 1, segments = before.back(), stride_x = numbers + 2;
+  for (const std::size_t size : {8u, 35u}) {
+    const std::size_t columns = numbers * size, stride_y = columns + 3, parameter_count = (segments + 2 * numbers) * size;
+    const auto parameters = random_floats(parameter_count, 1), dy = random_floats(rows * stride_y, 2), earlier = random_floats(parameter_count, 3);
+    values x = random_floats(rows * stride_x, 4, 2), edges, y(rows * stride_y, 7), gradient = earlier;
+    for (std::size_t f = 0; f < numbers; ++f)
+      for (std::uint32_t k = 0; k <= before[f + 1] - before[f]; ++k)
+        edges.push_back(-1.5f + 3.0f * static_cast<float>(k * k + k) / static_cast<float>((before[f + 1] - before[f]) * (before[f + 1] - before[f]) + before[f + 1] - before[f]));
+    for (std::size_t f = 0; f < numbers; ++f)
+      x[(3 + f) * stride_x + f] = std::nanf(""), x[(4 + f) * stride_x + f] = edges[before[f] + f], x[(9 + f) * stride_x + f] = edges[before[f + 1] + f];
+    std::vector<float> work;
+    for (std::size_t f = 0; f < numbers; ++f) {
+      const std::size_t own = before[f + 1] - before[f], at = (before[f] + 2 * f) * size;
+      const auto of = [&]<class T>(T* all) {
+        return piecewise_parameters<T>{{all + at, own, size}, {all + at + own * size, size}, {all + at + (own + 1) * size, size}};
+      };
+      const std::span<const float> of_edges{edges.data() + before[f] + f, own + 1};
+      piecewise_linear_forward<float>(x.data() + f, stride_x, of_edges, of(parameters.data()), {y.data() + f * size, rows, size, stride_y}, work);
+      piecewise_linear_backward<float>(x.data() + f, stride_x, of_edges, {dy.data() + f * size, rows, size, stride_y}, of(gradient.data()), work);
+    }
+    float *gy = up(values(rows * stride_y, 7)), *gg = up(earlier);
+    const piecewise_linear_call call{rows, numbers, size, segments, stride_x, stride_y, up(before), up(x), up(edges), up(parameters), gy,
+                                     up(std::vector<std::uint32_t>(rows * numbers)), up(values(rows * numbers)), up(values(segments * size)), up(dy), gg};
+    ok(table->piecewise_linear_forward(&call, stream));
+    ok(table->piecewise_linear_backward(&call, stream));
+    same(gy, y, 2e-6, "y"), same(gg, gradient, 4e-6, "gradient");
+  }
 }
 
 TEST_P(operations, swiglu) {
