@@ -38,25 +38,6 @@ private:
 
 } // namespace
 
-result<tls_files> tls_files_in(const std::filesystem::path& folder) {
-  std::error_code failed;
-  std::vector<std::filesystem::path> keys;
-  for (const auto& entry : std::filesystem::directory_iterator{folder, failed})
-    if (entry.path().extension() == ".key" && entry.path().stem() != "ca")
-      keys.push_back(entry.path());
-  if (failed)
-    return error_from_errno(failed.value(), "looking for a certificate", folder.string());
-  const std::string hint = "flywheel certs issue NAME --role ... --to DIR makes such a folder";
-  if (keys.empty())
-    return error{errc::not_found, "there is no certificate with its key here", folder.string(), hint};
-  if (keys.size() > 1)
-    return error{errc::invalid_argument, "there are several keys here: " + keys[0].filename().string() + ", " + keys[1].filename().string(), folder.string(),
-                 "keep each certificate in a folder of its own"};
-  auto certificate = keys[0];
-  certificate.replace_extension(".pem");
-  return tls_files{certificate, keys[0], folder / "ca.pem"};
-}
-
 result<std::unique_ptr<control_route>> open_route(const command_context& c) {
   const auto& options = c.line.command()->options;
   const bool can_go_there = std::any_of(options.begin(), options.end(), [](const auto& o) { return o.name == "cluster"; });

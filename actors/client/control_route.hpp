@@ -21,7 +21,4 @@ public:
 /// unreachable with what to do; not_allowed if the cluster does not know the certificate.
 result<std::unique_ptr<control_route>> open_route(const command_context& c);
 
-/// The one certificate and key in `folder`, and ca.pem beside them, as `flywheel certs issue` leaves them. not_found, invalid_argument.
-result<tls_files> tls_files_in(const std::filesystem::path& folder);
-
 } // namespace flywheel

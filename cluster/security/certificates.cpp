@@ -338,6 +338,25 @@ result<identity> identify(std::string_view certificate, std::string_view authori
   return *who;
 }
 
+result<tls_files> tls_files_in(const std::filesystem::path& folder) {
+  std::error_code failed;
+  std::vector<std::filesystem::path> keys;
+  for (const auto& entry : std::filesystem::directory_iterator{folder, failed})
+    if (entry.path().extension() == ".key" && entry.path().stem() != "ca")
+      keys.push_back(entry.path());
+  if (failed)
+    return error_from_errno(failed.value(), "looking for a certificate", folder.string());
+  const std::string hint = "flywheel certs issue NAME --role ... --to DIR makes such a folder";
+  if (keys.empty())
+    return error{errc::not_found, "there is no certificate with its key here", folder.string(), hint};
+  if (keys.size() > 1)
+    return error{errc::invalid_argument, "there are several keys here: " + keys[0].filename().string() + ", " + keys[1].filename().string(), folder.string(),
+                 "keep each certificate in a folder of its own"};
+  auto certificate = keys[0];
+  certificate.replace_extension(".pem");
+  return tls_files{certificate, keys[0], folder / "ca.pem"};
+}
+
 result<identity> check_tls_files(const tls_files& files, wall_time now, std::optional<role> wanted) {
   FLYWHEEL_TRY(const auto authority, read_file(files.authority, pem_bytes_max));
   FLYWHEEL_TRY(const auto pem, read_file(files.certificate, pem_bytes_max));

@@ -47,6 +47,9 @@ struct tls_files {
   std::filesystem::path certificate, key, authority;
 };
 
+/// The one certificate and key in `folder`, and ca.pem beside them, as `flywheel certs issue` leaves them. not_found, invalid_argument.
+result<tls_files> tls_files_in(const std::filesystem::path& folder);
+
 /// The private key stays in its folder; whoever can read that folder can make anybody. Thread-safe.
 class certificate_authority {
 public:

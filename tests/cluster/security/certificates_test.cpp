@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <fstream>
 #include <sys/stat.h>
 
 using namespace flywheel;
@@ -186,4 +187,36 @@ TEST(roles, have_names) {
   for (const auto r : {role::node, role::viewer, role::submitter, role::approver, role::admin})
     EXPECT_EQ(role_from_name(name_of(r)), r);
   EXPECT_FALSE(role_from_name("root"));
+}
+
+TEST_F(certificates, a_folder_holds_one_identity) {
+  const auto home = root / "home";
+  fs::create_directories(home);
+  EXPECT_EQ(tls_files_in(home / "nothing").error().code, errc::not_found);
+  EXPECT_EQ(tls_files_in(home).error().code, errc::not_found);
+  std::ofstream{home / "ca.key"} << "the authority's own does not count";
+  EXPECT_EQ(tls_files_in(home).error().code, errc::not_found);
+  std::ofstream{home / "node1.key"} << "x";
+  const auto files = tls_files_in(home);
+  ASSERT_TRUE(files) << files.error().to_string();
+  EXPECT_EQ(files->key, home / "node1.key");
+  EXPECT_EQ(files->certificate, home / "node1.pem");
+  EXPECT_EQ(files->authority, home / "ca.pem");
+  std::ofstream{home / "node2.key"} << "x";
+  EXPECT_EQ(tls_files_in(home).error().code, errc::invalid_argument) << "which?";
+}
+
+TEST_F(certificates, a_signature_is_its_owners_and_of_those_bytes) {
+  issued("a");
+  issued("b");
+  const auto signature = sign(files("a"), "a statement");
+  ASSERT_TRUE(signature) << signature.error().to_string();
+  const auto a = text(files("a").certificate), b = text(files("b").certificate);
+  EXPECT_TRUE(verify(a, "a statement", *signature));
+  EXPECT_EQ(verify(b, "a statement", *signature).error().code, errc::not_allowed);
+  EXPECT_EQ(verify(a, "another statement", *signature).error().code, errc::not_allowed);
+  EXPECT_EQ(verify(a, "a statement", "").error().code, errc::not_allowed);
+  EXPECT_EQ(verify("no certificate", "a statement", *signature).error().code, errc::invalid_format);
+  fs::permissions(files("a").key, fs::perms::group_read, fs::perm_options::add);
+  EXPECT_EQ(sign(files("a"), "x").error().code, errc::permission_denied);
 }
