@@ -17,7 +17,7 @@ std::vector<folder_rule> build_rules() {
       {"cluster/membership", {"cluster/base"}, "who belongs to the cluster, and until when a lease holds"},
       {"cluster/placement", {"cluster/base"}, "slots, gangs, leases, budgets"},
       {"cluster/content", {"cluster/base"}, "digests, and files published whole"},
-      {"cluster/security", {"cluster/content"}, "sealed data; later certificates and roles"},
+      {"cluster/security", {"cluster/content"}, "sealed data; certificates, roles, signatures"},
       {"cluster/dataset", {"cluster/content", "cluster/security"}, "tables and snapshots"},
       {"cluster/journal", {"cluster/content"}, "the hash-chained log and the state directory"},
       {"cluster/goal", {"cluster/content"}, "the goal spec"},
