@@ -3,6 +3,7 @@
 #include "actors/gate/access_policy.hpp"
 #include "actors/gate/gate_actor.hpp"
 #include "actors/gate/tls_transport_actor.hpp"
+#include "actors/gate/watchman_actor.hpp"
 #include "actors/node/control_desk.hpp"
 #include "actors/protocol/control_format.hpp"
 #include "cluster/base/ids.hpp"
@@ -20,6 +21,28 @@ using nlohmann::json;
 constexpr std::size_t pem_bytes_max = 64 << 10;
 /// A person's `wait` comes back at the latest then, and asks again.
 constexpr std::chrono::seconds wait_max{60};
+
+/// So many refusals a minute are written down; whoever makes more only makes a number grow.
+class refusal_rate {
+public:
+  bool record(mono_time now) {
+    if (now - minute_ >= std::chrono::minutes{1}) {
+      minute_ = now;
+      count_ = 0;
+    }
+    if (++count_ <= 30)
+      return true;
+    ++missed_;
+    return false;
+  }
+  std::uint64_t take_missed() { return std::exchange(missed_, 0); }
+
+private:
+  mono_time minute_;
+  std::uint64_t count_ = 0, missed_ = 0;
+};
+
+constexpr int jobs_max = 64; ///< of the desk at once: each has a thread
 
 gate_answer answer(node& owner, const control_desk& rules, const gate_call& m) {
   gate_answer out;
@@ -41,8 +64,15 @@ gate_answer answer(node& owner, const control_desk& rules, const gate_call& m) {
 
 /// Each request on a thread of its own: the node's agents may take long, and a `wait` waits.
 gate_service::behavior_type desk(gate_service::pointer self, node* owner, const control_desk& rules) {
+  const auto open = std::make_shared<int>(0);
   return {
       [=](const gate_call& m) -> caf::result<gate_answer> {
+        if (*open >= jobs_max) {
+          gate_answer busy;
+          busy.problem = error{errc::no_capacity, std::to_string(*open) + " requests of people are being answered", {}, "try again in a moment"};
+          return busy;
+        }
+        ++*open;
         auto promise = self->make_response_promise<gate_answer>();
         auto job = self->home_system().spawn<caf::detached>([=](caf::event_based_actor* me) {
           return caf::behavior{[=](tick_atom) {
@@ -51,8 +81,13 @@ gate_service::behavior_type desk(gate_service::pointer self, node* owner, const 
           }};
         });
         cafx::request(self, job, 2 * wait_max, tick_atom_v)
-            .then([promise](gate_answer& a) mutable { promise.deliver(std::move(a)); },
-                  [promise](const caf::error& e) mutable {
+            .then(
+                [promise, open](gate_answer& a) mutable {
+                  --*open;
+                  promise.deliver(std::move(a));
+                },
+                [promise, open](const caf::error& e) mutable {
+                    --*open;
                     gate_answer failed;
                     failed.problem = error{errc::internal, "the desk did not answer: " + cafx::render(e)};
                     promise.deliver(std::move(failed));
@@ -92,10 +127,13 @@ std::function<result<std::unique_ptr<task_runner>>(worker_pool_events)> cluster_
   g.credentials.incarnation = context.epoch;
   g.services = &services_;
   g.time = context.time;
-  g.denied = [&context](const std::string& who, const error& why) {
+  g.denied = [&context, rate = std::make_shared<refusal_rate>()](const std::string& who, const error& why) {
+    if (!rate->record(context.time->mono()))
+      return;
     const scribe log{context, "gate"};
-    (void)log.write(log.draft(event_kind::note, {}, {}, who, "refused " + who + " at the cluster's port: " + why.what,
-                              {{"code", std::string{name_of(why.code)}}, {"what", why.what}, {"where", why.where}}));
+    auto draft = log.draft(event_kind::note, {}, {}, who, "refused " + who + " at the cluster's port: " + why.what,
+                           {{"code", std::string{name_of(why.code)}}, {"what", why.what}, {"where", why.where}, {"not_recorded_before", rate->take_missed()}});
+    context.log->append_async({std::move(draft)}, [](const result<std::uint64_t>&) {}); // the gate does not wait for a disk
   };
   gate_ = spawn_gate(system, std::move(g));
   dispatcher_options d;
@@ -110,6 +148,7 @@ std::function<result<std::unique_ptr<task_runner>>(worker_pool_events)> cluster_
   usable_slots_->store(std::max(1u, static_cast<unsigned>(slots_.size())));
   dispatcher_ = spawn_dispatcher(system, context, std::move(d));
   services_.set(std::string{gate::cluster_service}, dispatcher_);
+  watchman_ = spawn_watchman(system, {{"gate", caf::actor_cast<caf::actor>(gate_)}, {"dispatcher", caf::actor_cast<caf::actor>(dispatcher_)}});
   return [dispatcher = dispatcher_, channel = channel_](worker_pool_events events) -> result<std::unique_ptr<task_runner>> {
     return make_cluster_runner(dispatcher, channel, std::move(events));
   };
@@ -133,7 +172,7 @@ void cluster_head::open_desk(node& owner, std::function<void()> stop_requested) 
 
 void cluster_head::stop() {
   services_.clear();
-  for (const auto& a : {caf::actor_cast<caf::actor>(gate_), caf::actor_cast<caf::actor>(dispatcher_), caf::actor_cast<caf::actor>(desk_)})
+  for (const auto& a : {caf::actor_cast<caf::actor>(gate_), caf::actor_cast<caf::actor>(dispatcher_), caf::actor_cast<caf::actor>(desk_), watchman_})
     if (a) {
       caf::scoped_actor self{*system_};
       self->send_exit(a, caf::exit_reason::user_shutdown);
@@ -142,6 +181,7 @@ void cluster_head::stop() {
   gate_ = nullptr;
   dispatcher_ = nullptr;
   desk_ = nullptr;
+  watchman_ = nullptr;
 }
 
 } // namespace flywheel

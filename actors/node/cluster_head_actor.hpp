@@ -36,6 +36,7 @@ private:
   gate_agent gate_;
   dispatcher_agent dispatcher_;
   gate_service desk_;
+  caf::actor watchman_;
   std::vector<slot> slots_;
 };
 

@@ -4,6 +4,7 @@
 #include "actors/gate/access_policy.hpp"
 #include "actors/gate/gate_actor.hpp"
 #include "actors/gate/tls_transport_actor.hpp"
+#include "actors/gate/watchman_actor.hpp"
 #include "cluster/base/ids.hpp"
 #include "cluster/base/json.hpp"
 #include "cluster/content/publish.hpp"
@@ -38,6 +39,7 @@ struct member_node::impl {
   std::unique_ptr<caf::actor_system> system;
   gate_agent gate;
   task_host_agent host;
+  caf::actor watchman;
 };
 
 member_node::member_node() : impl_(std::make_unique<impl>()) {}
@@ -87,6 +89,7 @@ result<std::unique_ptr<member_node>> member_node::start(member_options options, 
   h.gate = s.gate;
   s.host = spawn_task_host(*s.system, std::move(h));
   s.services.set(std::string{gate::cluster_service}, s.host);
+  s.watchman = spawn_watchman(*s.system, {{"gate", caf::actor_cast<caf::actor>(s.gate)}, {"task host", caf::actor_cast<caf::actor>(s.host)}});
   cafx::anon_send(s.gate, gate_dial{options.head_host, options.head_port});
   return n;
 }
@@ -99,13 +102,14 @@ void member_node::stop() {
     caf::scoped_actor self{*s.system};
     cafx::request(self.ptr(), s.host, goodbye_within, shut_down{}).receive([](acknowledgement&) {}, [](caf::error&) {});
     s.services.clear();
-    for (const auto& a : {caf::actor_cast<caf::actor>(s.host), caf::actor_cast<caf::actor>(s.gate)}) {
+    for (const auto& a : {caf::actor_cast<caf::actor>(s.host), caf::actor_cast<caf::actor>(s.gate), s.watchman}) {
       self->send_exit(a, caf::exit_reason::user_shutdown);
       self->wait_for(a);
     }
   }
   s.host = nullptr;
   s.gate = nullptr;
+  s.watchman = nullptr;
   s.system->await_actors_before_shutdown(false);
   s.system.reset();
   s.directory.reset();

@@ -2,6 +2,7 @@
 
 #include "actors/gate/gate_actor.hpp"
 #include "actors/gate/tls_transport_actor.hpp"
+#include "actors/gate/watchman_actor.hpp"
 #include "cluster/content/publish.hpp"
 
 #include <gmock/gmock.h>
@@ -352,4 +353,21 @@ TEST(tls_transport, addresses_are_read_as_people_write_them) {
 TEST(tls_transport, a_probe_tells_why_nobody_is_reached) {
   EXPECT_THAT(probe("127.0.0.1", 1, 500ms).error().to_string(), HasSubstr("127.0.0.1:1"));
   EXPECT_THAT(probe("no-such-host.invalid", 1, 500ms).error().what, HasSubstr("resolve"));
+}
+
+TEST_F(gates, an_actor_that_nothing_can_replace_takes_the_process_with_it_only_by_a_fault) {
+  const auto end_with = [](caf::exit_reason reason) {
+    plain_config own;
+    caf::actor_system inner{own};
+    auto precious = inner.spawn([](caf::event_based_actor*) { return caf::behavior{[](tick_atom) {}}; });
+    auto watchman = spawn_watchman(inner, {{"precious", precious}});
+    caf::scoped_actor self{inner};
+    self->send_exit(precious, reason);
+    self->wait_for(precious);
+    self->send_exit(watchman, caf::exit_reason::user_shutdown); // behind the news of the other's end
+    self->wait_for(watchman);
+    ::_exit(0);
+  };
+  EXPECT_EXIT(end_with(caf::exit_reason::user_shutdown), testing::ExitedWithCode(0), "");
+  EXPECT_EXIT(end_with(caf::exit_reason::unhandled_exception), testing::ExitedWithCode(70), "precious ended by a fault");
 }
