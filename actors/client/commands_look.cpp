@@ -1,4 +1,5 @@
 #include "actors/client/commands.hpp"
+#include "actors/client/control_client.hpp"
 #include "actors/client/goal_report.hpp"
 #include "actors/client/why_answer.hpp"
 #include "checkpoints/registry.hpp"
@@ -166,6 +167,27 @@ result<int> describe(const command_context& c) {
   return unknown(events, name);
 }
 
+namespace {
+
+/// What of the subject waits for a slot at this moment, and what would let it run; only a cluster's head knows.
+std::vector<std::string> waiting_now(const command_context& c, const why_subject& subject) {
+  std::vector<std::string> lines;
+  auto client = control_client::connect(c.state);
+  const auto reply = client ? client->ask({{"op", "nodes"}}, std::chrono::seconds{5}) : result<json>{client.error()};
+  if (!reply)
+    return lines;
+  for (const auto& w : reply->value("waiting", json::array())) {
+    const auto task = w.value("task", ""); // goal/trial#attempt
+    const auto slash = task.find('/'), hash = task.rfind('#');
+    const auto goal = task.substr(0, slash), trial = slash == std::string::npos ? task : task.substr(slash + 1, hash - slash - 1);
+    if (subject.kind == "trial" ? trial == subject.name && (subject.goal.empty() || goal == subject.goal) : goal == subject.goal)
+      lines.push_back("  " + painted(trial + " waits", ink::yellow, c.colour) + ": " + printable(w.value("why", ""), 500));
+  }
+  return lines;
+}
+
+} // namespace
+
 result<int> explain_why(const command_context& c) {
   const auto question = c.line.argument("SUBJECT");
   FLYWHEEL_TRY(const auto events, all_events(c));
@@ -192,6 +214,8 @@ result<int> explain_why(const command_context& c) {
   std::cout << painted(subject.kind + " " + subject.name, ink::bold, c.colour)
             << (subject.goal.empty() || subject.goal == subject.name ? "" : " (" + subject.goal + ")") << "\n";
   for (const auto& line : why(events, subject, {c.line.flag("all"), c.colour}))
+    std::cout << line << "\n";
+  for (const auto& line : waiting_now(c, subject))
     std::cout << line << "\n";
   std::cout << "\nNumbers in brackets are journal entries; flywheel journal verify proves that none was altered.\n";
   return 0;

@@ -198,6 +198,10 @@ TEST(cluster, a_drained_node_finishes_and_gets_nothing_new) {
   EXPECT_TRUE(eventually([&] { return c.nodes()[0].value("busy", 0) == 1; }, seconds{60}));
   EXPECT_EQ(c.nodes()[1].value("busy", 0), 0);
   EXPECT_TRUE(c.nodes()[1].value("draining", false));
+  EXPECT_EQ(run(c.w, {"drain", "head"}).exit_code, 0);
+  std::string why;
+  EXPECT_TRUE(eventually([&] { return (why = run(c.w, {"why", "small"}).out).find(" waits: ") != std::string::npos; }, seconds{60})) << why;
+  EXPECT_THAT(why, HasSubstr("slot")) << "and what would let it run";
 }
 
 TEST(cluster, people_do_what_their_certificate_lets_them_and_refusals_are_recorded) {
