@@ -39,8 +39,10 @@ void dispatch_table::take_changes(std::vector<membership_change>& changes, mono_
   for (auto& c : changes) {
     act(what::member, {}, c.node, c.reason);
     actions_.back().change = c;
-    if (!lives(c.to))
+    if (!lives(c.to)) {
+      unresolved_.erase(c.node);
       lose_node(c.node, "node " + c.node + " is " + std::string{name_of(c.to)} + ": " + c.reason, now);
+    }
     update(c.node);
   }
   place(now);
@@ -59,6 +61,7 @@ result<std::uint64_t> dispatch_table::join(const hello_message& from, mono_time 
 
 void dispatch_table::restore(const std::string& node, std::uint64_t incarnation, std::uint64_t epoch, bool draining, mono_time now) {
   members_.restore(node, incarnation, epoch, draining, now);
+  unresolved_.insert(node);
 }
 
 status dispatch_table::sync(const std::string& node, std::uint64_t incarnation, std::span<const slot> slots, std::span<const held_task> held, mono_time now) {
@@ -68,6 +71,7 @@ status dispatch_table::sync(const std::string& node, std::uint64_t incarnation, 
     with_slots_.insert(node);
   }
   synced_.insert(node);
+  unresolved_.erase(node);
   update(node);
   std::set<std::string> known;
   for (const auto& h : held) {
@@ -164,6 +168,8 @@ status dispatch_table::submit(const std::string& account, worker_task t, mono_ti
 }
 
 void dispatch_table::place(mono_time now) {
+  if (!unresolved_.empty())
+    return;
   for (const auto& lease : leases_.place(now).granted) {
     auto& e = tasks_.at(lease.id);
     e.node = lease.ranks.front().node;

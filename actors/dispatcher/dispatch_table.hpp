@@ -69,6 +69,8 @@ public:
   // ---- nodes
   /// Errors and epoch as of member_table::hello. The node gets nothing before sync().
   result<std::uint64_t> join(const hello_message& from, mono_time now);
+  /// A member the journal knows of, after a start of the head. It may still work under a lease of the head's last life: nothing is placed
+  /// anywhere before it has come back (and ended that) or is given up, which takes dead_after at most.
   void restore(const std::string& node, std::uint64_t incarnation, std::uint64_t epoch, bool draining, mono_time now);
   /// What the node has to offer and what it holds of us, first thing on each connection. Held tasks that are not its own under that
   /// lease are stopped; tasks of its that it does not hold are started again, or move.
@@ -131,6 +133,7 @@ private:
   std::set<std::string> synced_;     ///< nodes whose slots are in the table and whose connection has told what it holds
   std::set<std::string> with_slots_;
   std::set<std::string> told_overdue_;
+  std::set<std::string> unresolved_; ///< restored, and neither back nor given up
   std::vector<dispatch_action> actions_;
 };
 

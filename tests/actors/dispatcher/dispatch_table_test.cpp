@@ -201,6 +201,20 @@ TEST(dispatch_table, after_a_restart_the_head_waits_for_those_it_knew) {
   EXPECT_EQ(*d.join({"c", 1, 1}, at(3)), 11U);
 }
 
+TEST(dispatch_table, after_a_restart_nothing_is_placed_before_those_it_knew_are_back_or_given_up) {
+  dispatch_table d{{}, "head", 0, 0};
+  ASSERT_TRUE(d.add_own_slots(slots_of("head", 1)));
+  d.restore("a", 5, 9, false, at(0));
+  d.restore("b", 2, 10, false, at(0));
+  ASSERT_TRUE(d.submit("g", task("t1"), at(0)));
+  EXPECT_TRUE(told(d).empty()) << "a or b may still run what the last life of the head gave them";
+  ASSERT_TRUE(d.join({"a", 5, 1}, at(1)));
+  ASSERT_TRUE(d.sync("a", 5, slots_of("a", 1), {}, at(1)));
+  EXPECT_THAT(told(d), ElementsAre("a is alive"));
+  d.tick(at(3));
+  EXPECT_THAT(told(d), ElementsAre("a is suspect", "b is dead", "start t1 on head"));
+}
+
 TEST(dispatch_table, the_head_keeps_its_name) {
   small_cluster c{1, 1};
   EXPECT_EQ(c.d.join({"head", 9, 1}, at(1)).error().code, errc::already_exists);
