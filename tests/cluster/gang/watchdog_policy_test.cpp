@@ -1,4 +1,4 @@
-#include "nccl/watchdog_policy.hpp"
+#include "cluster/gang/watchdog_policy.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,7 +6,6 @@
 #include <functional>
 
 using namespace flywheel;
-using namespace flywheel::nccl;
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 

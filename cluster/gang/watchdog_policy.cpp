@@ -1,4 +1,4 @@
-#include "nccl/watchdog_policy.hpp"
+#include "cluster/gang/watchdog_policy.hpp"
 
 #include "cluster/base/assert.hpp"
 #include "cluster/base/text.hpp"
@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <utility>
 
-namespace flywheel::nccl {
+namespace flywheel {
 namespace {
 
 /// The lower median: robust against up to half of the values being anything.
@@ -162,4 +162,4 @@ gang_verdict watchdog_policy::judge(mono_time now) const {
   return {rank_health::healthy, -1, "every rank is in time"};
 }
 
-} // namespace flywheel::nccl
+} // namespace flywheel

@@ -15,7 +15,7 @@
 #include <string_view>
 #include <vector>
 
-namespace flywheel::nccl {
+namespace flywheel {
 
 struct watchdog_options {
   nanoseconds first_step_max{300'000'000'000}; ///< until a step time is learnt: loading and warming up take long
@@ -75,4 +75,4 @@ private:
   mono_time pause_until_;
 };
 
-} // namespace flywheel::nccl
+} // namespace flywheel
