@@ -53,6 +53,8 @@ public:
   std::optional<mono_time> noticed() const noexcept { return noticed_; }
   std::optional<mono_time> cleared() const noexcept { return cleared_; }
 
+  /// Whether no rank's process is left, as far as has been told; grandchildren may be.
+  bool all_ended() const noexcept;
   /// Who is slow now; a warning, never a reason to kill.
   gang_verdict straggler() const;
   /// Steps that all ranks have finished in this attempt: 0 until the first.

@@ -37,7 +37,7 @@ struct rank_exit {
   bool kernel_oom = false;       ///< the kernel's out-of-memory killer took something while it ended
   std::uint64_t peak_bytes = 0;  ///< its largest resident size
   std::uint64_t memory_max = 0;  ///< its limit, or 0
-  std::string last_output;       ///< its last lines, printable
+  std::string last_output{};     ///< its last lines, printable
 };
 
 struct rank_started { int pid = 0; };

@@ -2,10 +2,10 @@
 // The bytes of a rank's board: one page of shared memory in which a rank says where it is, and which its launcher reads.
 // docs/gangs.md has the same table for people who write one from another language.
 //
-//   0    8  magic "FWBOARD1"                \
-//   8    4  version, 1                       | written by the launcher before the rank starts
-//   12   4  rank                             |
-//   16   8  attempt                         /
+//   0    8  magic "FWBOARD1"; this and the next three are written by the launcher before the rank starts
+//   8    4  version, 1
+//   12   4  rank
+//   16   8  attempt
 //   64   8  sequence: odd while the rank writes what follows
 //   72   8  phase (rank_phase)
 //   80   8  step being worked on or waited in

@@ -63,8 +63,8 @@ private:
     rank_board board;
     stream output[2];
     std::vector<std::string> last_lines; ///< newest last
-    std::uint64_t attempt = 0, changes_seen = 0;
-    std::uint64_t memory_max = 0;
+    std::uint64_t attempt = 0, memory_max = 0;
+    std::optional<std::uint64_t> changes_seen;
     int pid = 0;
     bool is_alive = false, was_garbled = false, was_stopped = false, has_reported = false;
   };

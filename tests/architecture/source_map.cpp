@@ -22,6 +22,7 @@ std::vector<folder_rule> build_rules() {
       {"cluster/journal", {"cluster/content"}, "the hash-chained log and the state directory"},
       {"cluster/goal", {"cluster/content"}, "the goal spec"},
       {"cluster/worker", {"cluster/content"}, "worker processes and their protocol"},
+      {"cluster/gang", {"cluster/worker"}, "the ranks of a gang: started, watched, killed, judged, started again"},
       {"gpu", {"cluster/base"}, "memory, random numbers and schedules of the device side"},
       {"gpu/kernels", {"gpu"}, "one operation a page, with its CPU twin"},
       {"gpu/models", {"gpu/kernels"}, "networks made of kernels"},
