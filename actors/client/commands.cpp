@@ -35,6 +35,7 @@ constexpr entry handlers[] = {
     {"data check", data_check}, {"explain", explain_setting}, {"journal verify", check_journal}, {"journal repair", mend_journal},
     {"journal show", show_journal}, {"doctor", run_doctor}, {"version", print_version},
     {"certs init", make_authority}, {"certs issue", issue_certificate}, {"certs show", show_certificate},
+    {"launch", launch_gang},    {"worker gang-train", train_one_rank}, {"_keep", keep_for_launcher},
     {"_worker", work},
 };
 
@@ -43,7 +44,8 @@ result<int> dispatch(const command_line& line, command_context& c) {
     return print_version(c);
   if (auto answered = answer_from_table(line, std::cout, c.colour))
     return std::move(*answered);
-  if (line.path() != "_worker") {
+  constexpr std::string_view stateless[] = {"_worker", "_keep", "launch", "worker gang-train"};
+  if (std::find(std::begin(stateless), std::end(stateless), line.path()) == std::end(stateless)) {
     FLYWHEEL_TRY(c.state, default_state_path(line.text("state")));
   }
   const auto i = std::find_if(std::begin(handlers), std::end(handlers), [&](const entry& e) { return e.path == line.path(); });

@@ -169,8 +169,10 @@ void gang_policy::on_ended(int rank, const rank_exit& how, mono_time now) {
   if (how.signal == 0 && how.code == 0) {
     r.succeeded = true;
     watch_.expect_pause(options_.start_max.count() > 0 ? now + options_.start_max : mono_time{INT64_MAX / 2});
-    if (state_ == gang_state::running && std::all_of(rows_.begin(), rows_.end(), [](const row& x) { return x.succeeded; }))
+    if (state_ == gang_state::running && std::all_of(rows_.begin(), rows_.end(), [](const row& x) { return x.succeeded; })) {
+      complete_cause();
       begin_clearing(now);
+    }
     return;
   }
   if (cause_.rank == rank && state_ == gang_state::clearing) { // its end completes the picture
@@ -234,6 +236,7 @@ void gang_policy::blame(int rank, gang_end end, int weight, std::string detail, 
 void gang_policy::complete_cause() {
   for (const auto& r : rows_)
     cause_.steps = std::max(cause_.steps, r.report.steps);
+  cause_.reports = any_reported();
   if (cause_.rank < 0)
     return;
   const auto i = static_cast<std::size_t>(cause_.rank);

@@ -36,6 +36,7 @@ public:
       ++all.attempt;
       gang_event e = event(gang_event::kind::restarting, all.attempt);
       e.text = verdict.reason;
+      e.cause = all.cause;
       e.delay = verdict.after;
       tell(std::move(e));
       if (!wait_before_restart(verdict.after)) {

@@ -18,7 +18,7 @@ struct gang_event {
     garbled,         ///< a rank's board holds nonsense; `text`
     noticed,         ///< the attempt has failed; the ranks are being killed
     cleared,         ///< no process of the attempt is left: its slots are free; `cause` is final
-    restarting,      ///< `text` says why, `delay` when
+    restarting,      ///< `cause` ended the attempt before; `text` says what follows, `delay` when
     ended,           ///< all is over; `cause` says how
   } what;
   mono_time at;

@@ -55,7 +55,7 @@ restart_verdict restart_policy::decide(const gang_cause& cause) {
     for (std::uint32_t i = 1; i < fruitless_ && v.after < options_.backoff_max; ++i)
       v.after *= 2;
     v.after = std::min(v.after, options_.backoff_max);
-    v.reason += ", after " + format_duration(v.after) + ": it failed before its first step";
+    v.reason += ", after " + format_duration(v.after) + (cause.reports ? ": it failed before its first step" : ": it does not tell its steps, so nothing says that it got anywhere");
   }
   return v;
 }
