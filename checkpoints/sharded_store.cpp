@@ -215,8 +215,16 @@ status sharded_store::write(std::uint64_t step, std::uint32_t rank, std::uint32_
   if (code)
     return error_from_errno(code.value(), "making the checkpoint's folder", folder.string());
   shard_receipt receipt{{attempt_, step}, rank, ranks, attributes, {}, layout.parts, layout.placed};
-  FLYWHEEL_TRY(receipt.shard, write_shard(folder / shard_file_name(rank, ranks), layout, image, receipt.id, rank, ranks, options, cancelled));
-  return publish_file(folder / receipt_file_name(rank, ranks), receipt_to_text(receipt));
+  const auto write_both = [&]() -> status {
+    FLYWHEEL_TRY(receipt.shard, write_shard(folder / shard_file_name(rank, ranks), layout, image, receipt.id, rank, ranks, options, cancelled));
+    return publish_file(folder / receipt_file_name(rank, ranks), receipt_to_text(receipt));
+  };
+  auto written = write_both();
+  // A newer attempt sweeps what this one left, also under its hands: that is the reason, not the missing file.
+  if (!written)
+    if (const auto newest = newest_attempt(root_); newest && *newest > attempt_)
+      return stale(attempt_, *newest, root_);
+  return written;
 }
 
 result<bool> sharded_store::publish(std::uint64_t step, std::uint32_t ranks) const {

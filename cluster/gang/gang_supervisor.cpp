@@ -125,7 +125,7 @@ private:
       policy.judge(now);
       if (!told_first && policy.steps_by_all() > 0) {
         told_first = true;
-        tell_first_step(seen, attempt);
+        tell(event(gang_event::kind::first_step, attempt));
       }
       tell_straggler(policy, slow, attempt);
       if (policy.state() == gang_state::clearing && !kill_sent && (!stop_until || policy.all_ended() || now >= *stop_until)) {
@@ -170,16 +170,6 @@ private:
       e.text = garbled->why.what;
       tell(std::move(e));
     }
-  }
-
-  /// The moment itself stands on the boards, when only one step was made since.
-  void tell_first_step(const std::vector<gang_observation>& seen, std::uint64_t attempt) const {
-    auto e = event(gang_event::kind::first_step, attempt);
-    for (const auto& o : seen)
-      if (const auto* r = std::get_if<rank_observation>(&o))
-        if (const auto* s = std::get_if<rank_seen>(&r->what); s != nullptr && s->report.steps == 1 && s->report.finished)
-          e.at = std::min(e.at, *s->report.finished);
-    tell(std::move(e));
   }
 
   void tell_straggler(const gang_policy& policy, std::string& slow, std::uint64_t attempt) const {

@@ -13,7 +13,7 @@ struct gang_event {
   enum class kind : std::uint8_t {
     attempt_started, ///< the ranks are being started
     rank_started,    ///< pid
-    first_step,      ///< every rank has finished its first step of this attempt; `at` is when the last one did
+    first_step,      ///< every rank has finished its first step of this attempt, as a look at the boards shows
     straggler,       ///< `text` names who is slow, or that nobody is any more
     garbled,         ///< a rank's board holds nonsense; `text`
     noticed,         ///< the attempt has failed; the ranks are being killed
