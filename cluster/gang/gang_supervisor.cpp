@@ -13,6 +13,7 @@ namespace {
 
 /// A loop that turns at least every quarter second and was away for so long has been stopped itself.
 constexpr nanoseconds away_max{2'000'000'000};
+constexpr nanoseconds straggler_every{10'000'000'000};
 constexpr nanoseconds turn_max{250'000'000};
 
 class supervision {
@@ -127,7 +128,7 @@ private:
         told_first = true;
         tell(event(gang_event::kind::first_step, attempt));
       }
-      tell_straggler(policy, slow, attempt);
+      tell_straggler(policy, slow, attempt, now);
       if (policy.state() == gang_state::clearing && !kill_sent && (!stop_until || policy.all_ended() || now >= *stop_until)) {
         launcher_->kill_all();
         kill_sent = now;
@@ -172,12 +173,16 @@ private:
     }
   }
 
-  void tell_straggler(const gang_policy& policy, std::string& slow, std::uint64_t attempt) const {
+  /// Near the threshold a rank is slow and not slow in turn: that is told now and then, not each time.
+  void tell_straggler(const gang_policy& policy, std::string& slow, std::uint64_t attempt, mono_time now) {
+    if (now < straggler_silent_until_)
+      return;
     const auto verdict = policy.straggler();
     const std::string who = verdict.rank >= 0 ? std::to_string(verdict.rank) : "";
     if (who == slow || policy.state() != gang_state::running)
       return;
     slow = who;
+    straggler_silent_until_ = now + straggler_every;
     auto e = event(gang_event::kind::straggler, attempt);
     e.rank = verdict.rank;
     e.text = verdict.rank >= 0 ? verdict.reason : "no rank is slow any more";
@@ -189,6 +194,7 @@ private:
   restart_policy restarts_;
   std::unique_ptr<rank_launcher> launcher_;
   bool stopping_ = false;
+  mono_time straggler_silent_until_;
 };
 
 } // namespace

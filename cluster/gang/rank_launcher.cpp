@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -25,6 +26,7 @@ namespace flywheel {
 namespace {
 
 constexpr std::size_t line_bytes_max = 8192, lines_kept = 3;
+constexpr int leave_keeper_after_ms = 30'000;
 constexpr std::size_t read_turns_max = 16; ///< a rank that floods its output must not keep us from the others
 
 // What an event is about, in epoll's 64 bits.
@@ -140,9 +142,12 @@ rank_launcher::~rank_launcher() {
   if (keeper_pid_ == 0)
     return;
   keeper_.reset(); // the keeper sees that, kills and reaps everything, and ends
-  siginfo_t info{};
-  while (::waitid(P_PID, static_cast<id_t>(keeper_pid_), &info, WEXITED) != 0 && errno == EINTR) {
+  // A process in a driver may not die of SIGKILL; the keeper goes on waiting for it, we do not.
+  pollfd ended{keeper_exit_.get(), POLLIN, 0};
+  while (::poll(&ended, 1, leave_keeper_after_ms) < 0 && errno == EINTR) {
   }
+  siginfo_t info{};
+  ::waitid(P_PID, static_cast<id_t>(keeper_pid_), &info, WEXITED | WNOHANG);
 }
 
 void rank_launcher::set_timer(bool on) {

@@ -33,7 +33,8 @@ using rank_output = std::function<void(int rank, bool is_error, std::string_view
 class rank_launcher {
 public:
   static result<std::unique_ptr<rank_launcher>> start(rank_launcher_options options, rank_output output);
-  ~rank_launcher(); ///< everything it started is dead and reaped when this returns
+  /// Everything it started is dead and reaped when this returns; what a driver holds after 30 s is left to the keeper.
+  ~rank_launcher();
   rank_launcher(const rank_launcher&) = delete;
   rank_launcher& operator=(const rank_launcher&) = delete;
 

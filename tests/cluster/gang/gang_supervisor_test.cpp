@@ -3,6 +3,7 @@
 #include "tests/cluster/gang/gang_fixture.hpp"
 
 #include <sys/eventfd.h>
+#include <sys/wait.h>
 
 namespace flywheel::testing {
 namespace {
@@ -120,6 +121,46 @@ TEST_F(supervised, running_into_its_memory_limit_is_told_as_that) {
   EXPECT_EQ(done.cause.end, gang_end::out_of_memory);
   EXPECT_EQ(done.cause.rank, 0);
   EXPECT_THAT(done.cause.detail, HasSubstr("of 128.0 MiB"));
+}
+
+/// A control group of 96 MiB; empty where we may not make one.
+std::filesystem::path small_memory_group() {
+  std::ifstream in("/proc/self/cgroup");
+  for (std::string line; std::getline(in, line);) {
+    const auto at = line.find(":memory:");
+    if (at == std::string::npos)
+      continue;
+    const std::filesystem::path group = "/sys/fs/cgroup/memory" + line.substr(at + 8) + "/flywheel-test-" + std::to_string(::getpid());
+    std::error_code failed;
+    std::filesystem::create_directory(group, failed);
+    if (failed)
+      return {};
+    std::ofstream limit(group / "memory.limit_in_bytes");
+    limit << (96 << 20) << std::flush;
+    return limit ? group : std::filesystem::path{};
+  }
+  return {};
+}
+
+TEST_F(supervised, the_kernels_out_of_memory_killer_is_recognised) {
+  const auto group = small_memory_group();
+  if (group.empty())
+    GTEST_SKIP() << "no memory control group can be made here";
+  auto p = plan(2, {"steps=2", "r0:hog=4096", "hang"});
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    std::ofstream(group / "cgroup.procs") << ::getpid() << std::flush;
+    const auto done = supervise_gang(p, system_clock());
+    std::ofstream(file("sentence")) << (done ? sentence_of(done->cause) : done.error().to_string()) << std::flush;
+    ::_exit(done && done->cause.end == gang_end::out_of_memory && done->cause.rank == 0 ? 0 : 1);
+  }
+  int state = 0;
+  ASSERT_EQ(::waitpid(pid, &state, 0), pid);
+  std::ifstream in(file("sentence"));
+  const std::string said((std::istreambuf_iterator<char>(in)), {});
+  EXPECT_EQ(WEXITSTATUS(state), 0) << said;
+  EXPECT_THAT(said, HasSubstr("the kernel's out-of-memory killer was at work"));
+  EXPECT_TRUE(soon([&] { return ::rmdir(group.c_str()) == 0; })) << "nobody is left in the group";
 }
 
 TEST_F(supervised, grandchildren_that_hide_are_gone_before_the_slots_are_called_free) {
