@@ -30,7 +30,9 @@ os.rename(f"{folder}/rank-{attempt}-{rank}.tmp", f"{folder}/rank-{attempt}-{rank
 
 torch.set_num_threads(1)
 torch.set_flush_denormal(True)
-dist.init_process_group("gloo")
+# A store of its own for each attempt: through torchrun's, PyTorch 2.15 now and then reads the addresses of the attempt before and
+# fails to connect.
+dist.init_process_group("gloo", init_method=f"file://{folder}/store-{attempt}", rank=rank, world_size=ranks)
 shape = Shape(512, 64, 2, 128, 4, 2, 256)
 model = Transformer(shape)
 model.load(torch.from_numpy(np.fromfile(weights, dtype=np.float32)))

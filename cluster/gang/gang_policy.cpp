@@ -237,6 +237,7 @@ void gang_policy::complete_cause() {
   for (const auto& r : rows_)
     cause_.steps = std::max(cause_.steps, r.report.steps);
   cause_.reports = any_reported();
+  cause_.lived = noticed_.value_or(started_) - started_;
   if (cause_.rank < 0)
     return;
   const auto i = static_cast<std::size_t>(cause_.rank);
@@ -319,8 +320,18 @@ void gang_policy::judge(mono_time now) {
   if (!options_.watches_hangs)
     return;
   const auto verdict = watch_.judge(now);
-  if (verdict.health == rank_health::hung)
+  if (verdict.health != rank_health::hung)
+    return;
+  if (verdict.rank < 0 || !rows_[static_cast<std::size_t>(verdict.rank)].is_gone) {
     blame(verdict.rank, gang_end::hung, strong, verdict.reason, now);
+    return;
+  }
+  // The furthest behind has ended well; who is left does not end.
+  for (std::size_t i = 0; i < rows_.size(); ++i)
+    if (!rows_[i].is_gone) {
+      blame(static_cast<int>(i), gang_end::hung, strong, "it goes on although rank " + std::to_string(verdict.rank) + " has ended", now);
+      return;
+    }
 }
 
 std::optional<mono_time> gang_policy::next_look(mono_time now) const {

@@ -89,6 +89,7 @@ struct gang_cause {
   bool has_stepped = false;             ///< whether `step` means something
   std::uint64_t step = 0;               ///< the last step it was seen in
   bool reports = false;                 ///< whether any rank told anything of itself
+  nanoseconds lived{};                  ///< from the start to the notice
   std::uint64_t steps = 0;              ///< the most that any rank finished in this attempt
   std::uint64_t collective = 0;         ///< the last one it was seen in; 0: none
   std::string collective_name;

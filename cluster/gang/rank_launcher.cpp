@@ -282,6 +282,9 @@ void rank_launcher::read_keeper(std::vector<gang_observation>& seen) {
       return;
     if (news.kind == keeper_news::cleared) {
       set_timer(false);
+      for (auto& [rank, c] : children_) // what grandchildren said last
+        for (auto& s : c.output)
+          read_stream(rank, c, s, true);
       seen.push_back(host_cleared{options_.host, news.attempt});
       continue;
     }

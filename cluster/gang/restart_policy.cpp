@@ -34,7 +34,8 @@ std::string times(std::uint32_t n) { return n == 2 ? "twice" : std::to_string(n)
 restart_verdict restart_policy::decide(const gang_cause& cause) {
   repeats_ = !last_.empty() && is_same(last_.front(), cause) ? repeats_ + 1 : 1;
   last_ = {cause};
-  fruitless_ = cause.steps > 0 ? 0 : fruitless_ + 1;
+  const bool got_somewhere = cause.steps > 0 || (!cause.reports && cause.lived >= options_.long_life);
+  fruitless_ = got_somewhere ? 0 : fruitless_ + 1;
   if (cause.end == gang_end::succeeded)
     return {false, {}, "it succeeded"};
   if (cause.end == gang_end::cancelled)
@@ -49,13 +50,13 @@ restart_verdict restart_policy::decide(const gang_cause& cause) {
     return {false, {}, options_.restarts_max == 0 ? "no restarts are allowed" : "all " + std::to_string(options_.restarts_max) + " restarts are used up"};
   ++restarts_;
   restart_verdict v{true, {}, "restart " + std::to_string(restarts_) + " of " + std::to_string(options_.restarts_max)};
-  if (fruitless_ > 0) {
+  if (fruitless_ > 1) {
     // Doubling by hand: a shift by a large count would be undefined.
     v.after = options_.backoff_first;
-    for (std::uint32_t i = 1; i < fruitless_ && v.after < options_.backoff_max; ++i)
+    for (std::uint32_t i = 2; i < fruitless_ && v.after < options_.backoff_max; ++i)
       v.after *= 2;
     v.after = std::min(v.after, options_.backoff_max);
-    v.reason += ", after " + format_duration(v.after) + (cause.reports ? ": it failed before its first step" : ": it does not tell its steps, so nothing says that it got anywhere");
+    v.reason += ", after " + format_duration(v.after) + (cause.reports ? ": again it failed before its first step" : ": again it ended soon, and it does not tell its steps");
   }
   return v;
 }

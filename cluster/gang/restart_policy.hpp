@@ -10,12 +10,13 @@ namespace flywheel {
 struct restart_options {
   std::uint32_t restarts_max = 3;
   nanoseconds backoff_first{1'000'000'000}, backoff_max{60'000'000'000}; ///< doubled each time the gang gets nowhere
+  nanoseconds long_life{60'000'000'000}; ///< a gang that tells no steps got somewhere if it lived so long
   std::uint32_t repeats_max = 3; ///< the same own failure at the same step so often is final
 };
 
 struct restart_verdict {
   bool restart = false;
-  nanoseconds after{};   ///< 0 after an attempt that finished steps: the failure was not at the start
+  nanoseconds after{};   ///< 0 after an attempt that got somewhere, and for the first that did not
   std::string reason;    ///< why, or why not; for people
 };
 

@@ -325,6 +325,8 @@ TEST(gang_policy, when_the_first_has_come_to_the_end_the_others_get_time) {
   EXPECT_EQ(g.policy.state(), gang_state::running) << "the last evaluation of rank 0";
   g.after(211s);
   EXPECT_EQ(g.policy.cause().end, gang_end::hung);
+  EXPECT_NE(g.policy.cause().rank, 1) << "it ended well";
+  EXPECT_THAT(g.said(), HasSubstr("step 10"));
 }
 
 TEST(gang_policy, an_own_time_that_cannot_be_does_not_buy_patience) {

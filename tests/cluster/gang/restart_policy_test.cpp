@@ -76,12 +76,26 @@ TEST(restart_policy, what_comes_from_outside_may_come_at_the_same_step) {
     EXPECT_TRUE(p.decide(cause(gang_end::killed, SIGKILL, 40, 10)).restart);
 }
 
+TEST(restart_policy, a_gang_that_tells_no_steps_got_somewhere_if_it_lived_long) {
+  restart_policy p{{.restarts_max = 100, .backoff_first = 1s, .repeats_max = 100}};
+  auto silent = cause(gang_end::killed, SIGKILL, 0, 0);
+  silent.lived = 10s;
+  EXPECT_EQ(p.decide(silent).after, 0s);
+  EXPECT_EQ(p.decide(silent).after, 1s);
+  silent.lived = 60s;
+  EXPECT_EQ(p.decide(silent).after, 0s);
+  silent.reports = true;
+  EXPECT_EQ(p.decide(silent).after, 0s);
+  EXPECT_EQ(p.decide(silent).after, 1s) << "it tells its steps, and had none in all that time";
+}
+
 TEST(restart_policy, after_progress_at_once_before_it_ever_later) {
   restart_policy p{{.restarts_max = 100, .backoff_first = 1s, .backoff_max = 5s, .repeats_max = 100}};
   const auto start_failure = cause(gang_end::exit_code, 1, 0, 0);
   EXPECT_EQ(p.decide(cause(gang_end::killed, SIGKILL, 40, 10)).after, 0s);
-  for (const auto expected : {1s, 2s, 4s, 5s, 5s})
+  for (const auto expected : {0s, 1s, 2s, 4s, 5s, 5s})
     EXPECT_EQ(p.decide(start_failure).after, expected);
   EXPECT_EQ(p.decide(cause(gang_end::killed, SIGKILL, 41, 10)).after, 0s);
-  EXPECT_EQ(p.decide(start_failure).after, 1s) << "progress forgives";
+  EXPECT_EQ(p.decide(start_failure).after, 0s) << "progress forgives";
+  EXPECT_EQ(p.decide(start_failure).after, 1s);
 }
