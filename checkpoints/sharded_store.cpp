@@ -85,6 +85,31 @@ void sweep_counters(const fs::path& root) {
     fs::remove(path, code);
 }
 
+status check_attempt(std::uint64_t attempt) {
+  if (attempt == 0 || attempt > 999'999)
+    return error{errc::invalid_argument, "attempts are numbered from 1 to 999999, got " + std::to_string(attempt)};
+  return success();
+}
+
+status make_root(const fs::path& root) {
+  std::error_code code;
+  fs::create_directories(root, code);
+  if (code)
+    return error_from_errno(code.value(), "making the checkpoint folder", root.string());
+  return success();
+}
+
+/// Called with the lock held. What older attempts left unpublished is swept: they cannot publish it any more.
+status raise_attempt(const fs::path& root, std::uint64_t attempt) {
+  sweep_counters(root);
+  FLYWHEEL_CHECK(publish_file(root / attempt_name, seal_document({{"attempt", attempt}})));
+  FLYWHEEL_TRY(const auto folders, folders_in(root));
+  for (const auto& f : folders)
+    if (!f.published && f.id.attempt < attempt)
+      remove_checkpoint(root / f.id.folder_name());
+  return success();
+}
+
 bool is_damage(const error& e) {
   return e.klass() == error_class::damaged || e.code == errc::invalid_format || e.code == errc::not_found || e.code == errc::too_large;
 }
@@ -146,25 +171,26 @@ result<std::uint64_t> next_attempt(const fs::path& root) {
   return newest + 1;
 }
 
+result<std::uint64_t> take_attempt(const fs::path& root, std::optional<std::uint64_t> after) {
+  FLYWHEEL_CHECK(make_root(root));
+  FLYWHEEL_TRY(const auto lock, lock_root(root));
+  FLYWHEEL_TRY(const auto next, next_attempt(root));
+  if (after && *after != next - 1)
+    return stale(*after, next - 1, root);
+  FLYWHEEL_CHECK(check_attempt(next));
+  FLYWHEEL_CHECK(raise_attempt(root, next));
+  return next;
+}
+
 result<sharded_store> sharded_store::begin(const fs::path& root, std::uint64_t attempt, retention_rule rule) {
-  if (attempt == 0 || attempt > 999'999)
-    return error{errc::invalid_argument, "attempts are numbered from 1 to 999999, got " + std::to_string(attempt)};
-  std::error_code code;
-  fs::create_directories(root, code);
-  if (code)
-    return error_from_errno(code.value(), "making the checkpoint folder", root.string());
+  FLYWHEEL_CHECK(check_attempt(attempt));
+  FLYWHEEL_CHECK(make_root(root));
   FLYWHEEL_TRY(const auto lock, lock_root(root));
   FLYWHEEL_TRY(const auto newest, newest_attempt(root));
   if (newest > attempt)
     return stale(attempt, newest, root);
-  if (newest < attempt) {
-    sweep_counters(root);
-    FLYWHEEL_CHECK(publish_file(root / attempt_name, seal_document({{"attempt", attempt}})));
-    FLYWHEEL_TRY(const auto folders, folders_in(root));
-    for (const auto& f : folders)
-      if (!f.published && f.id.attempt < attempt)
-        remove_checkpoint(root / f.id.folder_name());
-  }
+  if (newest < attempt)
+    FLYWHEEL_CHECK(raise_attempt(root, attempt));
   sharded_store s;
   s.root_ = root;
   s.attempt_ = attempt;
@@ -189,8 +215,16 @@ status sharded_store::write(std::uint64_t step, std::uint32_t rank, std::uint32_
   if (code)
     return error_from_errno(code.value(), "making the checkpoint's folder", folder.string());
   shard_receipt receipt{{attempt_, step}, rank, ranks, attributes, {}, layout.parts, layout.placed};
-  FLYWHEEL_TRY(receipt.shard, write_shard(folder / shard_file_name(rank, ranks), layout, image, receipt.id, rank, ranks, options, cancelled));
-  return publish_file(folder / receipt_file_name(rank, ranks), receipt_to_text(receipt));
+  const auto write_both = [&]() -> status {
+    FLYWHEEL_TRY(receipt.shard, write_shard(folder / shard_file_name(rank, ranks), layout, image, receipt.id, rank, ranks, options, cancelled));
+    return publish_file(folder / receipt_file_name(rank, ranks), receipt_to_text(receipt));
+  };
+  auto written = write_both();
+  // A newer attempt sweeps what this one left, also under its hands: that is the reason, not the missing file.
+  if (!written)
+    if (const auto newest = newest_attempt(root_); newest && *newest > attempt_)
+      return stale(attempt_, *newest, root_);
+  return written;
 }
 
 result<bool> sharded_store::publish(std::uint64_t step, std::uint32_t ranks) const {

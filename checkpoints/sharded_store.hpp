@@ -32,6 +32,11 @@ status set_aside_sharded(const std::filesystem::path& root, checkpoint_id id);
 /// One more than the newest attempt that has begun; 1 at first. The fencing number where nobody hands out a better one.
 result<std::uint64_t> next_attempt(const std::filesystem::path& root);
 
+/// Begins the next attempt in nobody's name but the caller's, at once and for ever: from now on older attempts publish nothing. For a
+/// launcher, before it starts the ranks that then begin() it. `after`: only if that is the newest attempt (0: none has begun), else
+/// stale_epoch: somebody else has taken the folder over.
+result<std::uint64_t> take_attempt(const std::filesystem::path& root, std::optional<std::uint64_t> after = {});
+
 /// A rank's hand on the folder, for writing. A value; any thread, and any number of processes at a time.
 class sharded_store {
 public:

@@ -13,6 +13,7 @@ constexpr std::string_view decide_section = "Decide and undo";
 constexpr std::string_view use_section = "Use a model";
 constexpr std::string_view data_section = "Data and goal files";
 constexpr std::string_view cluster_section = "Many machines";
+constexpr std::string_view gang_section = "Run programs on many slots";
 constexpr std::string_view machine_section = "This machine";
 
 const argument_spec goal_file_argument{"GOAL", goal_file, true, false, "the goal file, YAML or JSON", {}};
@@ -57,7 +58,7 @@ std::vector<command_spec> goal_commands() {
                    {.name = "dry-run", .letter = 'n', .help = "only show the plan, as 'flywheel plan' does"},
                    set_option},
        .exits = {exit_failed, exit_not_found, exit_denied, exit_waiting},
-       .also = {"start", "train", "execute", "launch"}},
+       .also = {"start", "train", "execute"}},
       {.path = "submit",
        .section = goals_section,
        .summary = "Hand a goal to the Flywheel that owns the state folder, and return",
@@ -408,11 +409,72 @@ std::vector<command_spec> use_commands() {
   };
 }
 
+std::vector<command_spec> gang_commands() {
+  return {
+      {.path = "launch",
+       .section = gang_section,
+       .summary = "Run a program as a gang of ranks; on a failure stop all, say why, restart",
+       .description =
+           "Starts COMMAND once for each rank, with the variables that torchrun sets (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, "
+           "MASTER_PORT, ...), so that a program in any language, and any script written for torchrun, runs unchanged. What the "
+           "ranks print is shown with [RANK] in front.\n\n"
+           "The ranks live and die together. When one is killed, ends with an error, runs out of memory, hangs or is frozen, all are "
+           "killed at once with everything they started, the one cause is named (rank, host, slot, last step, last collective), and "
+           "they are started again, at most --restarts times. The same failure at the same step is not repeated for ever. When "
+           "this command itself is killed, also with signal 9, nothing is left running.\n\n"
+           "A rank that writes its step to its board ($FLYWHEEL_RANK_BOARD, see docs/gangs.md) is watched for hangs. With --checkpoint "
+           "each attempt gets a number that grows ($FLYWHEEL_ATTEMPT), and sharded checkpoints of older attempts are refused.\n\n"
+           "The exit code is that of the rank that is the cause, or 128 + its signal. With -o json every event is one line of JSON "
+           "on standard output, and the ranks' output goes to standard error.",
+       .examples = {{"flywheel launch --ranks 2 -- python train.py --epochs 3", "two ranks of a script written for torchrun"},
+                    {"flywheel launch --ranks 4 --gpus 0,1,2,3 -- python train.py", "each rank sees one GPU, as device 0"},
+                    {"flywheel launch --ranks 2 --checkpoint /tmp/c -- flywheel worker gang-train", "the built-in training, which resumes to the bit"}},
+       .arguments = {{"COMMAND", text, true, true, "the program of a rank and its arguments, after --", {}}},
+       .options = {{.name = "ranks", .letter = 'n', .kind = integer, .value_name = "N", .default_value = "1", .help = "how many, all on this machine"},
+                   {.name = "restarts", .letter = 'r', .kind = integer, .value_name = "K", .default_value = "3", .help = "at most so many restarts"},
+                   {.name = "step-timeout", .kind = text, .value_name = "D",
+                    .help = "a step that takes longer is hung, e.g. 30s; default: 10 times what was learnt, at least 10s; 0s: never look"},
+                   {.name = "start-timeout", .kind = text, .value_name = "D",
+                    .help = "to the first step, e.g. 10m; default: 5m, and only where a rank reports steps; 0s: for ever"},
+                   {.name = "checkpoint", .letter = 'c', .kind = folder, .value_name = "DIR",
+                    .help = "the folder of sharded checkpoints, given to the ranks as $FLYWHEEL_CHECKPOINT and fenced"},
+                   {.name = "memory", .kind = text, .value_name = "SIZE", .help = "what each rank may allocate, e.g. 8GiB"},
+                   {.name = "gpus", .kind = text, .value_name = "LIST", .help = "one device for each rank: its CUDA_VISIBLE_DEVICES"}},
+       .exits = {{1, "hung, frozen or never came up; or the launch itself failed"},
+                 {4, "a checkpoint folder or program may not be used"},
+                 {127, "the program could not be started"},
+                 {130, "stopped by Ctrl-C (143: by SIGTERM)"}},
+       .also = {"torchrun", "mpirun", "srun", "gang"}},
+      {.path = "worker gang-train",
+       .section = gang_section,
+       .summary = "One rank of the built-in training: a small transformer, data parallel",
+       .description = "Trains a transformer of 360,000 parameters on data made by a formula, on CPUs, and prints the final loss. It is a program "
+                      "to try 'flywheel launch' with: killed at any step, it goes on from its newest checkpoint and ends with the same "
+                      "loss to the bit. It must be started by 'flywheel launch'.",
+       .examples = {{"flywheel worker gang-train --steps 500", "as a rank: put 'flywheel launch --ranks 2 --checkpoint DIR --' before it"}},
+       .options = {{.name = "steps", .kind = integer, .value_name = "N", .default_value = "200", .help = "optimiser steps"},
+                   {.name = "every", .kind = integer, .value_name = "N", .default_value = "10", .help = "steps between checkpoints; 0: none"},
+                   {.name = "seed", .kind = integer, .value_name = "N", .default_value = "1", .help = "of the initial weights"},
+                   {.name = "sequences", .kind = integer, .value_name = "N", .default_value = "8", .help = "in a batch, over all ranks"},
+                   {.name = "length", .kind = integer, .value_name = "N", .default_value = "32", .help = "tokens in a sequence, at most 64"},
+                   {.name = "width", .kind = integer, .value_name = "N", .default_value = "128", .help = "of the transformer, a multiple of 8"},
+                   {.name = "layers", .kind = integer, .value_name = "N", .default_value = "2", .help = "of the transformer"}},
+       .exits = {exit_failed}},
+      {.path = "_keep",
+       .section = machine_section,
+       .summary = "The keeper of a gang's ranks; started by Flywheel, not by people",
+       .description = "Starts and reaps the ranks of 'flywheel launch', and ends them when that is gone.",
+       .arguments = {{"ARGUMENT", text, false, true, "a folder to remove at the end", {}}},
+       .hidden = true,
+       .raw = true},
+  };
+}
+
 std::vector<command_spec> build_table() {
   std::vector<command_spec> table;
-  for (auto& part : {goal_commands(), decision_commands(), cluster_commands(), use_commands()})
+  for (auto& part : {goal_commands(), decision_commands(), cluster_commands(), use_commands(), gang_commands()})
     table.insert(table.end(), part.begin(), part.end());
-  constexpr std::string_view order[] = {goals_section, look_section, decide_section, use_section, data_section, machine_section};
+  constexpr std::string_view order[] = {goals_section, look_section, decide_section, use_section, data_section, cluster_section, gang_section, machine_section};
   std::stable_sort(table.begin(), table.end(), [&](const command_spec& a, const command_spec& b) {
     return std::find(std::begin(order), std::end(order), a.section) < std::find(std::begin(order), std::end(order), b.section);
   });

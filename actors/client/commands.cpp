@@ -36,6 +36,7 @@ constexpr entry handlers[] = {
     {"journal show", show_journal}, {"doctor", run_doctor}, {"version", print_version},
     {"certs init", make_authority}, {"certs issue", issue_certificate}, {"certs show", show_certificate},
     {"node", run_node}, {"up", start_local_cluster}, {"nodes", list_nodes_of}, {"drain", drain_one}, {"down", end_cluster},
+    {"launch", launch_gang},    {"worker gang-train", train_one_rank}, {"_keep", keep_for_launcher},
     {"_worker", work},
 };
 
@@ -44,7 +45,8 @@ result<int> dispatch(const command_line& line, command_context& c) {
     return print_version(c);
   if (auto answered = answer_from_table(line, std::cout, c.colour))
     return std::move(*answered);
-  if (line.path() != "_worker") {
+  constexpr std::string_view stateless[] = {"_worker", "_keep", "launch", "worker gang-train"};
+  if (std::find(std::begin(stateless), std::end(stateless), line.path()) == std::end(stateless)) {
     FLYWHEEL_TRY(c.state, default_state_path(line.text("state")));
   }
   const auto i = std::find_if(std::begin(handlers), std::end(handlers), [&](const entry& e) { return e.path == line.path(); });

@@ -63,5 +63,9 @@ result<int> end_cluster(const command_context& c);
 result<int> make_authority(const command_context& c);
 result<int> issue_certificate(const command_context& c);
 result<int> show_certificate(const command_context& c);
+// commands_launch.cpp
+result<int> launch_gang(const command_context& c);
+result<int> keep_for_launcher(const command_context& c);
+result<int> train_one_rank(const command_context& c);
 
 } // namespace flywheel

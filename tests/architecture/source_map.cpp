@@ -22,12 +22,14 @@ std::vector<folder_rule> build_rules() {
       {"cluster/journal", {"cluster/content"}, "the hash-chained log and the state directory"},
       {"cluster/goal", {"cluster/content"}, "the goal spec"},
       {"cluster/worker", {"cluster/content"}, "worker processes and their protocol"},
+      {"cluster/gang", {"cluster/worker"}, "the ranks of a gang: started, watched, killed, judged, started again"},
       {"gpu", {"cluster/base"}, "memory, random numbers and schedules of the device side"},
       {"gpu/kernels", {"gpu"}, "one operation a page, with its CPU twin"},
       {"gpu/models", {"gpu/kernels"}, "networks made of kernels"},
       {"nccl", {"cluster/base", "gpu"}, "how the ranks of a gang combine their gradients"},
       {"checkpoints", {"cluster/content"}, "HDF5 checkpoints, retention, the model registry"},
       {"models", {"cluster/dataset", "cluster/statistics", "gpu/models", "checkpoints"}, "a fitted model: encoder and family together"},
+      {"models/gang", {"cluster/gang", "nccl", "gpu/models", "checkpoints"}, "a training by the ranks of a gang"},
       {"deploy/server", {"cluster/base", "models"}, "HTTP model server"},
       {"deploy", {"cluster/content", "cluster/goal", "checkpoints", "models", "deploy/server"}, "releases, routes, rollout rules"},
       {"actors/protocol",
@@ -45,7 +47,7 @@ std::vector<folder_rule> build_rules() {
   below_node.insert(below_node.end(), {"actors/dispatcher", "actors/gate", "cluster/membership", "cluster/placement"});
   rules.push_back({"actors/node", below_node, "composition: starts, supervises and connects the agents"});
   auto below_client = below_node;
-  below_client.insert(below_client.end(), {"actors/node", "gpu", "nccl"}); // `doctor` says what there is to compute on
+  below_client.insert(below_client.end(), {"actors/node", "gpu", "nccl", "cluster/gang", "models/gang"}); // `doctor` and `launch`
   rules.push_back({"actors/client", below_client, "the command line"});
   return rules;
 }
@@ -99,6 +101,7 @@ const std::vector<untested_unit>& untested_units() {
       {"actors/client/background_process.cpp", whole},
       {"actors/client/commands_cluster.cpp", "the whole program: tests/process runs it"},
       {"actors/client/commands_goal.cpp", "the whole program: tests/process runs it"},
+      {"actors/client/commands_launch.cpp", "the whole program: tests/process runs it"},
       {"actors/client/commands_look.cpp", "the whole program: tests/process runs it"},
       {"actors/client/commands_use.cpp", "the whole program: tests/process runs it"},
       {"actors/client/control_client.cpp", whole},

@@ -180,6 +180,20 @@ TEST(sharded_store, an_older_attempt_that_wakes_cannot_publish) {
   EXPECT_TRUE(fs::exists(folder.path() / id_of{1, 10}.folder_name()));
 }
 
+TEST(sharded_store, a_launcher_takes_attempts_one_after_the_other_and_notices_another_launcher) {
+  test::scratch_folder folder;
+  EXPECT_EQ(take_attempt(folder.path() / "new").value(), 1u) << "the folder is made";
+  EXPECT_EQ(take_attempt(folder.path() / "new", 1).value(), 2u);
+  const auto mine = sharded_store::begin(folder.path() / "new", 2);
+  ASSERT_TRUE(mine) << "its ranks join it";
+  EXPECT_EQ(take_attempt(folder.path() / "new").value(), 3u) << "another launcher";
+  const auto late = take_attempt(folder.path() / "new", 2);
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().code, errc::stale_epoch);
+  EXPECT_EQ(sharded_store::begin(folder.path() / "new", 2).error().code, errc::stale_epoch);
+  EXPECT_EQ(next_attempt(folder.path() / "new").value(), 4u) << "the refused one took nothing";
+}
+
 TEST(sharded_store, a_later_attempt_is_newer_even_at_an_earlier_step) {
   test::scratch_folder folder;
   const auto tensors = test::sample_tensors(100);

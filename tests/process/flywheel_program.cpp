@@ -124,6 +124,7 @@ program_end program::wait(std::chrono::seconds at_most) {
   return {WIFEXITED(status_) ? WEXITSTATUS(status_) : -WTERMSIG(status_), slurp(out_), slurp(err_)};
 }
 
+std::string program::out() const { return slurp(out_); }
 std::string program::err() const { return slurp(err_); }
 
 program_end run(const workshop& w, std::vector<std::string> arguments) {

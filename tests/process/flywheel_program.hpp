@@ -41,6 +41,7 @@ public:
   /// Waits for its end; kills it and fails the test if that takes longer.
   program_end wait(std::chrono::seconds at_most = std::chrono::seconds{240});
   bool running();
+  std::string out() const;
   std::string err() const;
 
 private:

@@ -12,7 +12,7 @@ namespace {
 TEST(command_table, has_the_commands_that_people_were_promised) {
   for (const auto* path : {"run", "submit", "plan", "watch", "goals", "describe", "why", "approve", "deny", "cancel", "models",
                            "rollback", "predict", "data infer", "data check", "explain", "journal verify", "journal repair", "journal show",
-                           "serve", "doctor", "version", "completion", "man", "help", "_worker"})
+                           "serve", "launch", "worker gang-train", "doctor", "version", "completion", "man", "help", "_worker"})
     EXPECT_NE(find_command(path), nullptr) << path;
   EXPECT_EQ(find_command("data"), nullptr);
   EXPECT_TRUE(is_command_group("data"));

@@ -1,4 +1,4 @@
-#include "nccl/watchdog_policy.hpp"
+#include "cluster/gang/watchdog_policy.hpp"
 
 #include "cluster/base/assert.hpp"
 #include "cluster/base/text.hpp"
@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <utility>
 
-namespace flywheel::nccl {
+namespace flywheel {
 namespace {
 
 /// The lower median: robust against up to half of the values being anything.
@@ -45,15 +45,23 @@ const watchdog_policy::seen& watchdog_policy::of(int rank) const {
 }
 watchdog_policy::seen& watchdog_policy::of(int rank) { return const_cast<seen&>(std::as_const(*this).of(rank)); }
 
+void watchdog_policy::learn(seen& r, std::uint64_t step, nanoseconds own, std::size_t window) {
+  if (step < r.learnt_through)
+    return;
+  r.learnt_through = step + 1;
+  r.own.push_back(own);
+  if (r.own.size() > window)
+    r.own.pop_front();
+}
+
+void watchdog_policy::took(int rank, std::uint64_t step, nanoseconds own) { learn(of(rank), step, own, options_.window); }
+
 void watchdog_policy::arrived(int rank, std::uint64_t step, mono_time at) {
   auto& r = of(rank);
   if (step < r.step || (step == r.step && r.is_waiting))
     return;
-  if (r.has_started && step == r.step && !r.skip_next && at >= r.since) {
-    r.own.push_back(at - r.since);
-    if (r.own.size() > options_.window)
-      r.own.pop_front();
-  }
+  if (r.has_started && step == r.step && !r.skip_next && at >= r.since)
+    learn(r, step, at - r.since, options_.window);
   r.skip_next = false;
   r.step = step;
   r.is_waiting = true;
@@ -90,6 +98,8 @@ nanoseconds watchdog_policy::own_time(int rank) const {
 
 /// How long a rank may work, or all ranks may wait, before that is a hang.
 nanoseconds watchdog_policy::patience() const {
+  if (options_.fixed.count() > 0 && std::any_of(ranks_.begin(), ranks_.end(), [](const seen& r) { return r.has_started; }))
+    return options_.fixed;
   std::vector<nanoseconds> medians;
   for (std::size_t r = 0; r < ranks_.size(); ++r)
     if (ranks_[r].own.size() >= options_.learnt_after)
@@ -162,4 +172,4 @@ gang_verdict watchdog_policy::judge(mono_time now) const {
   return {rank_health::healthy, -1, "every rank is in time"};
 }
 
-} // namespace flywheel::nccl
+} // namespace flywheel

@@ -15,12 +15,13 @@
 #include <string_view>
 #include <vector>
 
-namespace flywheel::nccl {
+namespace flywheel {
 
 struct watchdog_options {
   nanoseconds first_step_max{300'000'000'000}; ///< until a step time is learnt: loading and warming up take long
   nanoseconds hung_min{10'000'000'000};        ///< nobody is called hung sooner: a page fault or a busy disk is no hang
   double hung_factor = 10;                     ///< x the learnt time
+  nanoseconds fixed{};                         ///< replaces the three above from the first finished step on; 0: they hold
   double slow_factor = 1.5;                    ///< x the median of the other ranks
   std::size_t window = 31;                     ///< steps remembered: old speed is forgotten
   std::size_t learnt_after = 5;                ///< steps before anybody is called slow
@@ -44,6 +45,8 @@ public:
   void arrived(int rank, std::uint64_t step, mono_time at);
   /// The collectives of `step` are over for the rank.
   void finished(int rank, std::uint64_t step, mono_time at);
+  /// The rank's own work of `step` took so long, as it says itself: for reports that come more seldom than steps. Not learnt twice.
+  void took(int rank, std::uint64_t step, nanoseconds own);
   /// The rank's process ended before the gang was done; `how`: signal or exit code. The first one to end is the cause.
   void ended(int rank, std::string how);
   /// Something long is expected (a checkpoint, an evaluation): until then nobody is called hung, and the next own time is not learnt.
@@ -59,11 +62,13 @@ private:
     bool is_waiting = false;    ///< arrived at `step`, not finished
     bool has_started = false;   ///< has finished a step, so that own time can be measured
     bool skip_next = false;
+    std::uint64_t learnt_through = 0; ///< steps below it are in `own`, or too old to be
     mono_time since;            ///< when it began to work or to wait
     std::deque<nanoseconds> own;
   };
   const seen& of(int rank) const;
   seen& of(int rank);
+  static void learn(seen& r, std::uint64_t step, nanoseconds own, std::size_t window);
   gang_verdict judge_hung(mono_time now) const;
   gang_verdict judge_slow() const;
   nanoseconds patience() const;
@@ -75,4 +80,4 @@ private:
   mono_time pause_until_;
 };
 
-} // namespace flywheel::nccl
+} // namespace flywheel

@@ -1,4 +1,4 @@
-#include "nccl/watchdog_policy.hpp"
+#include "cluster/gang/watchdog_policy.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,7 +6,6 @@
 #include <functional>
 
 using namespace flywheel;
-using namespace flywheel::nccl;
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
@@ -150,6 +149,27 @@ TEST(watchdog_policy, the_first_death_is_the_cause_whatever_follows) {
   EXPECT_EQ(v.health, rank_health::dead);
   EXPECT_EQ(v.rank, 2);
   EXPECT_EQ(v.reason, "rank 2 ended: signal 9");
+}
+
+TEST(watchdog_policy, own_times_that_ranks_tell_themselves_are_learnt_once_a_step) {
+  training t{{.learnt_after = 3}};
+  for (std::uint64_t step = 1; step <= 3; ++step)
+    for (int r = 0; r < 3; ++r)
+      for (int again = 0; again < 5; ++again)
+        t.dog.took(r, step, again > 0 ? nanoseconds{9s} : r == 2 ? nanoseconds{300ms} : nanoseconds{100ms});
+  EXPECT_EQ(t.dog.own_time(2), nanoseconds{300ms});
+  EXPECT_EQ(t.dog.judge(t.now).rank, 2);
+  t.dog.took(1, 2, 9s);
+  EXPECT_EQ(t.dog.own_time(1), nanoseconds{100ms}) << "an old step";
+}
+
+TEST(watchdog_policy, a_fixed_time_replaces_what_is_learnt_from_the_first_finished_step_on) {
+  watchdog_policy dog{2, start, {.fixed = 2s}};
+  EXPECT_EQ(dog.judge(start + 299s).health, rank_health::healthy) << "before the first step there is another limit";
+  for (int r : {0, 1})
+    dog.finished(r, 0, start + 300s);
+  EXPECT_EQ(dog.judge(start + 302s).health, rank_health::healthy);
+  EXPECT_EQ(dog.judge(start + 302s + 1ms).health, rank_health::hung);
 }
 
 TEST(watchdog_policy, late_and_repeated_reports_change_nothing) {

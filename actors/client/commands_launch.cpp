@@ -1,0 +1,246 @@
+// flywheel launch: a gang of processes on this machine; flywheel worker gang-train: a training to launch.
+
+#include "actors/client/commands.hpp"
+#include "actors/client/launch_view.hpp"
+#include "actors/client/line_writer.hpp"
+#include "actors/client/stop_signals.hpp"
+#include "checkpoints/sharded_store.hpp"
+#include "cluster/base/ids.hpp"
+#include "cluster/base/text.hpp"
+#include "cluster/gang/rank_environment.hpp"
+#include "cluster/gang/rank_keeper.hpp"
+#include "models/gang/gang_training.hpp"
+
+#include <arpa/inet.h>
+#include <csignal>
+#include <cstdlib>
+#include <iostream>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+extern "C" char** environ;
+
+namespace flywheel {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr const char *gang_variable = "FLYWHEEL_GANG", *checkpoint_variable = "FLYWHEEL_CHECKPOINT", *attempt_variable = "FLYWHEEL_ATTEMPT";
+
+std::string host_name() {
+  char name[256] = {};
+  return ::gethostname(name, sizeof name - 1) == 0 ? name : "localhost";
+}
+
+/// A port that is free now; rank 0 listens on it in a moment.
+result<int> free_port() {
+  const owned_fd s{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  auto* generic = reinterpret_cast<sockaddr*>(&address);
+  if (!s || ::bind(s.get(), generic, size) != 0 || ::getsockname(s.get(), generic, &size) != 0)
+    return error_from_errno(errno, "looking for a free port for MASTER_PORT");
+  return ntohs(address.sin_port);
+}
+
+result<std::string> private_folder() {
+  const char* runtime = std::getenv("XDG_RUNTIME_DIR");
+  for (const std::string& parent : {std::string(runtime ? runtime : ""), fs::temp_directory_path().string()}) {
+    std::string name = parent + "/flywheel-gang-XXXXXX";
+    if (!parent.empty() && ::mkdtemp(name.data()) != nullptr)
+      return name;
+  }
+  return error_from_errno(errno, "making a folder for the ranks to meet in", fs::temp_directory_path().string());
+}
+
+/// The duration of an option; nothing if it was not given.
+result<std::optional<nanoseconds>> duration_of(const command_context& c, std::string_view option) {
+  if (!c.line.given(option))
+    return std::optional<nanoseconds>{};
+  auto d = parse_duration(c.line.text(option));
+  if (!d)
+    return std::move(d).error().in("--" + std::string(option));
+  return std::optional{*d};
+}
+
+struct launch_request {
+  std::vector<std::string> command, gpus;
+  std::uint64_t ranks = 1, memory_max = 0;
+  fs::path checkpoints;
+  gang_options watch;
+  std::uint32_t restarts = 0;
+};
+
+result<launch_request> request_of(const command_context& c) {
+  launch_request r;
+  r.command = c.line.arguments("COMMAND");
+  r.ranks = c.line.integer("ranks");
+  if (r.ranks == 0 || r.ranks > static_cast<std::uint64_t>(gang_ranks_max))
+    return error{errc::invalid_argument, "--ranks: a gang has 1 to " + std::to_string(gang_ranks_max) + " ranks, not " + std::to_string(r.ranks)};
+  if (c.line.integer("restarts") > 1'000'000)
+    return error{errc::invalid_argument, "--restarts: at most 1000000"};
+  r.restarts = static_cast<std::uint32_t>(c.line.integer("restarts"));
+  FLYWHEEL_TRY(const auto step, duration_of(c, "step-timeout"));
+  if (step && step->count() == 0)
+    r.watch.watches_hangs = false;
+  else if (step)
+    r.watch.watch.fixed = *step;
+  FLYWHEEL_TRY(const auto start, duration_of(c, "start-timeout"));
+  if (start) {
+    r.watch.start_max = *start;
+    r.watch.start_is_strict = true;
+  }
+  if (c.line.given("memory")) {
+    auto bytes = parse_bytes(c.line.text("memory"));
+    if (!bytes)
+      return std::move(bytes).error().in("--memory");
+    r.memory_max = *bytes;
+  }
+  for (const auto g : split(c.line.text("gpus"), ','))
+    if (!trim(g).empty())
+      r.gpus.emplace_back(trim(g));
+  if (c.line.given("gpus") && r.gpus.size() != r.ranks)
+    return error{errc::invalid_argument, "--gpus names " + std::to_string(r.gpus.size()) + " devices for " + std::to_string(r.ranks) + " ranks", {},
+                 "name one device for each rank, e.g. --ranks 2 --gpus 0,1; or leave --gpus out: then every rank sees all"};
+  if (c.line.given("checkpoint")) {
+    std::error_code failed;
+    r.checkpoints = fs::absolute(c.line.text("checkpoint"), failed);
+    if (failed || c.line.text("checkpoint").empty())
+      return error{errc::invalid_argument, "--checkpoint: '" + printable(c.line.text("checkpoint")) + "' is no folder's name"};
+  }
+  return r;
+}
+
+/// The value of a variable that `flywheel launch` sets.
+result<std::string> launched_with(const char* name) {
+  const char* value = std::getenv(name);
+  if (value == nullptr)
+    return error{errc::invalid_argument, std::string(name) + " is not set", {}, "start it under 'flywheel launch --ranks N -- flywheel worker gang-train'"};
+  return std::string(value);
+}
+
+} // namespace
+
+result<int> launch_gang(const command_context& c) {
+  FLYWHEEL_TRY(const auto request, request_of(c));
+  FLYWHEEL_TRY(const auto folder, private_folder());
+  stop_signals stop;
+  line_writer out;
+  const bool as_json = c.style == output_style::json;
+  const auto say = [&](const std::string& line) {
+    if (!line.empty() && !c.line.quiet())
+      out.write(STDERR_FILENO, "flywheel: " + line, true);
+  };
+  gang_place place;
+  place.run_id = make_id("run", system_clock().wall(), os_entropy());
+  place.restarts_max = request.restarts;
+  place.master_host = "127.0.0.1";
+  place.rendezvous = folder;
+  place.checkpoints = request.checkpoints.string();
+
+  gang_plan plan;
+  const auto host = host_name();
+  nccl::gang_record record;
+  record.gang = place.run_id;
+  record.folder = folder;
+  for (int r = 0; r < static_cast<int>(request.ranks); ++r) {
+    plan.seats.push_back({host, request.gpus.empty() ? "cpu " + std::to_string(r) : "gpu " + request.gpus[static_cast<std::size_t>(r)], r});
+    record.members.push_back({"127.0.0.1", -1});
+  }
+  plan.watch = request.watch;
+  plan.restart.restarts_max = request.restarts;
+  plan.launcher.host = host;
+  plan.launcher.ranks = static_cast<int>(request.ranks);
+  plan.launcher.scratch = folder;
+  plan.launcher.keeper_command = own_program({"_keep"});
+  plan.stop_fd = stop.fd();
+  if (!request.checkpoints.empty()) {
+    auto taken = take_attempt(request.checkpoints);
+    if (!taken) {
+      std::error_code ignored;
+      fs::remove_all(folder, ignored);
+      return std::move(taken).error();
+    }
+    plan.first_attempt = *taken;
+  }
+  plan.prepare = [&](std::uint64_t attempt) -> status {
+    // The fence goes up before the new ranks start: whatever is left of the old attempt, wherever, publishes nothing any more.
+    if (!request.checkpoints.empty() && attempt > plan.first_attempt) {
+      FLYWHEEL_TRY(const auto taken, take_attempt(request.checkpoints, attempt - 1));
+      (void)taken;
+    }
+    FLYWHEEL_TRY(place.master_port, free_port());
+    return success();
+  };
+  std::vector<std::string> base;
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry)
+    if (!std::string_view{*entry}.starts_with(std::string(gang_variable) + "="))
+      base.emplace_back(*entry);
+  plan.command = [&](int rank, std::uint64_t attempt, std::uint32_t restart) -> result<rank_command> {
+    place.attempt = attempt;
+    place.restart = restart;
+    record.rank = rank;
+    record.generation = attempt;
+    FLYWHEEL_TRY(const auto text, nccl::encode(record));
+    rank_command command;
+    command.rank = rank;
+    command.attempt = attempt;
+    command.arguments = request.command;
+    command.memory_max = request.memory_max;
+    command.environment = rank_environment(base, place, plan.seats, rank, request.gpus.empty() ? "" : request.gpus[static_cast<std::size_t>(rank)]);
+    command.environment.push_back(std::string(gang_variable) + "=" + text);
+    return command;
+  };
+  plan.tell = [&](const gang_event& e) {
+    if (as_json)
+      out.write(STDOUT_FILENO, record_of(e).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), true);
+    say(line_of(e));
+  };
+  plan.output = [&](int rank, bool is_error, std::string_view line) {
+    // Standard output holds only events where a program reads them.
+    out.write(is_error || as_json ? STDERR_FILENO : STDOUT_FILENO, "[" + std::to_string(rank) + "] " + std::string(line));
+  };
+  FLYWHEEL_TRY(const auto done, supervise_gang(plan, system_clock()));
+  if (as_json)
+    out.write(STDOUT_FILENO, record_of(done).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), true);
+  if (done.cause.end == gang_end::succeeded)
+    say(done.restarts > 0 ? line_of(done) : "");
+  else
+    out.write(STDERR_FILENO, "flywheel: " + line_of(done), true);
+  return exit_code_of(done, stop.signal_number());
+}
+
+result<int> keep_for_launcher(const command_context& c) { return keep_ranks(STDIN_FILENO, c.line.argument("ARGUMENT")); }
+
+result<int> train_one_rank(const command_context& c) {
+  FLYWHEEL_TRY(const auto text, launched_with(gang_variable));
+  FLYWHEEL_TRY(const auto attempt, launched_with(attempt_variable));
+  FLYWHEEL_TRY(const auto record, nccl::decode_gang_record(text));
+  FLYWHEEL_TRY(auto board, rank_reporter::from_environment());
+  gang_training_options o;
+  o.attempt = std::strtoull(attempt.c_str(), nullptr, 10);
+  const char* checkpoints = std::getenv(checkpoint_variable);
+  o.checkpoints = checkpoints == nullptr ? "" : checkpoints;
+  o.steps = c.line.integer("steps");
+  o.checkpoint_every = c.line.integer("every");
+  o.seed = c.line.integer("seed");
+  o.sequences = c.line.integer("sequences");
+  o.time = c.line.integer("length");
+  o.shape.width = static_cast<std::uint32_t>(std::min<std::uint64_t>(c.line.integer("width"), 65'536));
+  o.shape.hidden = 2 * o.shape.width;
+  o.shape.layers = static_cast<std::uint32_t>(std::min<std::uint64_t>(c.line.integer("layers"), 1'000));
+  FLYWHEEL_TRY(const auto done, train_in_gang(record, o, board));
+  if (record.rank == 0) {
+    char exact[64];
+    std::snprintf(exact, sizeof exact, "%a", done.loss);
+    print_record(std::cout,
+                 {{"steps", o.steps}, {"resumed_from", done.resumed_from}, {"loss", done.loss}, {"loss_exact", exact}, {"weights", done.weights}},
+                 print_options_for_stdout(c.style, !c.colour));
+    std::cout.flush();
+  }
+  return 0;
+}
+
+} // namespace flywheel
