@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <fstream>
 #include <iterator>
@@ -161,6 +162,22 @@ std::vector<int> children_of(int pid, const std::string& word) {
       found.push_back(std::stoi(name));
   }
   return found;
+}
+
+std::vector<int> pids_with(const std::vector<std::string>& words) {
+  std::vector<int> pids;
+  for (const auto& entry : std::filesystem::directory_iterator{"/proc"}) {
+    const auto name = entry.path().filename().string();
+    if (name.find_first_not_of("0123456789") != std::string::npos)
+      continue;
+    std::ifstream in{entry.path() / "cmdline", std::ios::binary};
+    std::string line{std::istreambuf_iterator<char>{in}, {}};
+    for (auto& c : line)
+      c = c == '\0' ? ' ' : c;
+    if (!line.empty() && std::all_of(words.begin(), words.end(), [&](const auto& w) { return line.find(w) != std::string::npos; }))
+      pids.push_back(std::stoi(name));
+  }
+  return pids;
 }
 
 } // namespace flywheel::testing

@@ -57,4 +57,7 @@ bool eventually(const std::function<bool()>& condition, std::chrono::seconds at_
 /// Children of `pid` whose command line contains `word`.
 std::vector<int> children_of(int pid, const std::string& word);
 
+/// Processes whose command line contains every word.
+std::vector<int> pids_with(const std::vector<std::string>& words);
+
 } // namespace flywheel::testing
