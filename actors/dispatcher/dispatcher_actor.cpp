@@ -38,7 +38,7 @@ struct dispatcher_state {
   std::map<std::uint64_t, std::variant<std::uint64_t, remote_report>> verdicts; ///< by number: the local pool's number, or who waits
   std::uint64_t last_verdict = 0;
   std::map<std::string, std::uint64_t> incarnations;            ///< of connected peers
-  bool armed = false;
+  std::optional<mono_time> armed;                               ///< when the next look is due
 
   mono_time now() const { return context->time->mono(); }
 };
@@ -123,10 +123,13 @@ void start_there(self_pointer self, const dispatch_action& a) {
 void arm(self_pointer self) {
   auto& st = self->state;
   const auto next = st.table->next_tick();
-  if (st.armed || !next)
+  if (!next)
     return;
-  st.armed = true;
-  cafx::delayed_send(self, self, std::max<nanoseconds>(tick_min, *next - st.now()), tick_atom_v);
+  const auto at = std::max(*next, st.now() + tick_min);
+  if (st.armed && *st.armed <= at)
+    return;
+  st.armed = at; // an earlier look than the one that is on its way: that one then finds nothing to do
+  cafx::delayed_send(self, self, at - st.now(), tick_atom_v);
 }
 
 void act(self_pointer self) {
@@ -479,7 +482,9 @@ dispatcher_agent::behavior_type dispatcher(self_pointer self, const agent_contex
       [=](const drain_node& m) { return drain(self, m); },
       [=](const shut_down& m) { return shut_down_all(self, m); },
       [=](tick_atom) {
-        self->state.armed = false;
+        if (self->state.armed && self->state.now() < *self->state.armed)
+          return; // an older one; the earlier look has been taken, and the next is on its way
+        self->state.armed.reset();
         self->state.table->tick(self->state.now());
         act(self);
       },

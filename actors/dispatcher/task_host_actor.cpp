@@ -216,8 +216,10 @@ void arm(self_pointer self) {
 
 void tick(self_pointer self) {
   auto& st = self->state;
-  st.armed.reset();
   const auto now = st.now();
+  if (st.armed && now < *st.armed)
+    return; // an older one; the next is on its way
+  st.armed.reset();
   if (st.watch && !st.watch->holds(now))
     lapse(self, "the head has not answered for too long");
   if (!st.head.empty() && now >= st.next_beat)

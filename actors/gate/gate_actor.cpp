@@ -432,7 +432,6 @@ void renew(self_pointer self, const gate_renew& m) {
 
 void tick(self_pointer self) {
   auto& st = self->state;
-  st.armed.reset();
   const auto now = st.now();
   std::vector<caf::actor_addr> late;
   for (auto& [a, c] : st.connections) {
@@ -472,7 +471,12 @@ gate_agent::behavior_type gate_behaviour(self_pointer self, const gate_options& 
       [=](const gate_ask& m) { return ask(self, m); },
       [=](const gate_note& m) { tell(self, m); },
       [=](const gate_renew& m) { renew(self, m); },
-      [=](tick_atom) { tick(self); },
+      [=](tick_atom) {
+        if (const auto& at = self->state.armed; at && self->state.now() < *at)
+          return; // an older one; the next is on its way
+        self->state.armed.reset();
+        tick(self);
+      },
   };
 }
 

@@ -152,6 +152,17 @@ TEST(cluster, a_node_that_is_frozen_stops_before_its_work_is_given_on_and_comes_
   c.expect_done();
 }
 
+TEST(cluster, the_only_other_node_is_missed_each_time_it_falls_silent) {
+  local_cluster c{2};
+  const int pid = c.pid_of("node1");
+  for (std::size_t i = 1; i <= 2; ++i) { // the second time the head has nothing else to look at the clock for
+    ::kill(pid, SIGSTOP);
+    EXPECT_TRUE(eventually([&] { return c.times("node1", "dead") == i; }, seconds{15})) << i;
+    ::kill(pid, SIGCONT);
+    EXPECT_TRUE(eventually([&] { return c.times("node1", "alive") >= i + 1 && c.state_of("node1") == "alive"; }, seconds{15})) << i;
+  }
+}
+
 TEST(cluster, a_head_that_is_killed_and_started_again_finds_its_nodes_and_goes_on) {
   local_cluster c{3};
   c.submit();
