@@ -247,7 +247,7 @@ gate_answer peer(self_pointer self, const peer_state& m) {
       const auto why = m.problem.to_error();
       if (why.code == errc::stale_epoch && !st.leaving) {
         lapse(self, why.what);
-      } else if (why.what != st.last_trouble) { // the same trouble again is no news
+      } else if (why.code != errc::cancelled && why.what != st.last_trouble) { // what we did ourselves, and the same again, is no news
         st.last_trouble = why.what;
         st.options.log("not connected to " + m.peer + ": " + why.to_string());
       }

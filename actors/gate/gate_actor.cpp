@@ -118,8 +118,8 @@ void dial_again(gate_state& st, const std::string& address, bool soon) {
   t.next = st.now() + t.pause;
 }
 
-/// Ends a connection: what waits is failed, whoever counted on the peer is told.
-void drop(self_pointer self, caf::actor_addr a, const error& why) {
+/// Ends a connection: what waits is failed, and whoever counted on the peer is told - unless a newer connection takes its place.
+void drop(self_pointer self, caf::actor_addr a, const error& why, bool replaced = false) {
   auto& st = self->state;
   const auto i = st.connections.find(a);
   if (i == st.connections.end())
@@ -136,7 +136,7 @@ void drop(self_pointer self, caf::actor_addr a, const error& why) {
     promise.deliver(std::move(failed));
   }
   dial_again(st, c.address, was_up);
-  if (was_up || !c.address.empty()) {
+  if (!replaced && (was_up || !c.address.empty())) {
     auto m = state_of(c, false);
     if (m.peer.empty())
       m.peer = c.address;
@@ -162,7 +162,7 @@ void open_link(self_pointer self, connection& c) {
   const auto& who = c.peer.who;
   c.name = who.as == role::node ? who.name : who.name + "#" + std::to_string(++st.guests); // a person may have several terminals
   if (auto* older = find(st, c.name); older != nullptr && older != &c)
-    drop(self, older->remote.address(), error{errc::stale_epoch, "it connected anew"});
+    drop(self, older->remote.address(), error{errc::stale_epoch, "it connected anew"}, true);
   c.link.emplace(st.options.credentials.incarnation, c.peer.incarnation, st.options.limits);
   st.peers[c.name] = c.remote.address();
 }
@@ -319,19 +319,22 @@ void frame_arrived(self_pointer self, const gate_frame& frame) {
   if (!remote)
     return; // nobody to answer, nobody to hold to account
   const auto a = remote.address();
+  auto e = gate::decode(frame.bytes);
+  // The same process on a new connection, before we have noticed that the old one is broken.
+  if (const auto i = st.connections.find(a); e && e->kind == envelope_kind::hello && i != st.connections.end() && i->second.address.empty())
+    drop(self, a, error{errc::stale_epoch, "it connected anew"}, true);
   if (!st.connections.contains(a)) {
     if (st.connections.size() >= st.options.peers_max) {
       const error full{errc::no_capacity, "more than " + std::to_string(st.options.peers_max) + " connections", {}, "try again later"};
-      envelope e;
-      e.kind = envelope_kind::refuse;
-      e.problem = full;
-      cafx::send(self, remote, gate_frame{gate::encode(e)});
+      envelope no;
+      no.kind = envelope_kind::refuse;
+      no.problem = full;
+      cafx::send(self, remote, gate_frame{gate::encode(no)});
       return st.options.denied("somebody", full);
     }
     meet(self, remote, {}).accepting.emplace(st.options.credentials);
   }
   auto& c = st.connections.at(a);
-  auto e = gate::decode(frame.bytes);
   if (!e)
     return refuse(self, c, e.error());
   if (!c.link) {

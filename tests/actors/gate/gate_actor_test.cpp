@@ -319,6 +319,28 @@ TEST_F(gates, garbage_from_a_member_ends_its_connection_and_nothing_else) {
   EXPECT_EQ(ask(node, "head", "cluster", "still there").body, "heard still there");
 }
 
+TEST_F(gates, a_peer_that_connects_anew_before_its_old_connection_is_missed_is_greeted_again) {
+  start(head, options_of(head, "head", 100));
+  caf::scoped_actor peer{*system};
+  const auto port = caf::actor_cast<gate_port>(head.gate);
+  const auto next = [&] {
+    gate::envelope got;
+    peer->receive([&](const gate_frame& f) { got = gate::decode(f.bytes).value(); }, caf::after(20s) >> [] { ADD_FAILURE() << "no answer"; });
+    return got;
+  };
+  for (int i = 0; i < 3; ++i) {
+    gate::dialler_handshake hands{options_of(node, "node1", 7).credentials, "again"};
+    peer->send(port, gate_frame{gate::encode(hands.hello())});
+    const auto proof = hands.answer(next(), system_clock().wall());
+    ASSERT_TRUE(proof) << proof.error().to_string();
+    peer->send(port, gate_frame{gate::encode(*proof)});
+    EXPECT_EQ(next().kind, gate::envelope_kind::welcome) << i;
+  }
+  for (const auto& m : head.log.peers.wait_for(3))
+    EXPECT_TRUE(m.connected) << "nobody hears that it was gone: it was not";
+  EXPECT_EQ(head.denied.size(), 0U);
+}
+
 TEST_F(gates, who_says_nothing_after_connecting_is_shown_out) {
   auto o = options_of(head, "head", 100);
   o.handshake_within = 50ms;
@@ -368,6 +390,7 @@ TEST_F(gates, an_actor_that_nothing_can_replace_takes_the_process_with_it_only_b
     self->wait_for(watchman);
     ::_exit(0);
   };
+  testing::GTEST_FLAG(death_test_style) = "threadsafe"; // other tests' threads may be ending still
   EXPECT_EXIT(end_with(caf::exit_reason::user_shutdown), testing::ExitedWithCode(0), "");
   EXPECT_EXIT(end_with(caf::exit_reason::unhandled_exception), testing::ExitedWithCode(70), "precious ended by a fault");
 }
