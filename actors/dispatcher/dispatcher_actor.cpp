@@ -54,6 +54,14 @@ void record(self_pointer self, event_draft d) {
     warn("the cluster's state could not be recorded: " + written.error().to_string());
 }
 
+/// In order with everything else that is written, but not waited for: a slow disk must not make the nodes look silent.
+void record_later(self_pointer self, event_draft d) {
+  self->state.context->log->append_async({std::move(d)}, [](const result<std::uint64_t>& written) {
+    if (!written)
+      warn("the cluster's state could not be recorded: " + written.error().to_string());
+  });
+}
+
 gate_answer answer_of(const json& body) {
   gate_answer a;
   a.body = control::encode(body);
@@ -158,14 +166,18 @@ void act(self_pointer self) {
       }
       case what::member: {
         const auto& c = a.change;
-        record(self, st.log->draft(event_kind::node_state, {}, {}, c.node, "node " + c.node + " is " + std::string{name_of(c.to)} + ": " + c.reason,
+        auto draft = st.log->draft(event_kind::node_state, {}, {}, c.node, "node " + c.node + " is " + std::string{name_of(c.to)} + ": " + c.reason,
                                    {{"state", std::string{name_of(c.to)}}, {"from", std::string{name_of(c.from)}}, {"incarnation", c.incarnation},
-                                    {"epoch", c.epoch}, {"reason", c.reason}}));
+                                    {"epoch", c.epoch}, {"reason", c.reason}});
+        if (c.from == member_state::left) // its epoch is durable before it is told
+          record(self, std::move(draft));
+        else
+          record_later(self, std::move(draft));
         break;
       }
       case what::moved: {
         const auto goal = a.task.substr(0, a.task.find('/'));
-        record(self, st.log->decision(goal, {}, "run " + a.task + " on another node", a.reason, {{"task", a.task}}, json::array()));
+        record_later(self, st.log->decision(goal, {}, "run " + a.task + " on another node", a.reason, {{"task", a.task}}, json::array()));
         break;
       }
       }
