@@ -194,7 +194,9 @@ for _ in range(pairs):
         times.append(ms)
         if not abs(loss - peers_loss) < 1e-3:
             fail(f"PyTorch's loss after a kill is {loss}, not {peers_loss}")
-for _ in range(kills - pairs):
+for n in range(kills - pairs):
+    if n % 20 == 0:
+        print(f"{n + pairs} of {kills} kills", file=sys.stderr, flush=True)
     all_mine.append(ours_struck(signal.SIGKILL, expected, "killed"))
 frozen = [ours_struck(signal.SIGSTOP, expected, "frozen") for _ in range(freezes)]
 print("load:", *os.getloadavg())

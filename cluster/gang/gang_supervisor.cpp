@@ -105,7 +105,8 @@ private:
     std::string slow;
     mono_time turned = time_.mono();
     while (policy.state() != gang_state::over) {
-      wait_for_something(turn_max);
+      const auto look = policy.next_look(turned);
+      wait_for_something(look ? *look - turned : turn_max);
       const auto seen = launcher_->wait(nanoseconds{0});
       const auto now = time_.mono();
       if (now - turned > away_max)
