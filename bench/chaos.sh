@@ -5,4 +5,5 @@
 source "$(dirname "${BASH_SOURCE[0]}")/options.bash"
 options chaos kills=300 seed=1 -- "$@"
 work_folder chaos
+if [ -n "${CHAOS_KEEP:-}" ]; then trap - EXIT; echo "kept: $folder"; fi # to look at what went wrong
 python3 "$here/chaos.py" "$FLYWHEEL_BUILD/flywheel" "$folder" "$kills" "$seed"

@@ -107,6 +107,16 @@ result<rolling> prepare(const agent_context& context, const scribe& log, const r
   return r;
 }
 
+/// Whether the effect's outcome is in the journal.
+result<bool> is_done(const scribe& log, const std::string& goal, const std::string& key) {
+  journal_filter filter;
+  filter.goal = goal;
+  filter.key = key;
+  filter.kinds = {event_kind::effect_done};
+  FLYWHEEL_TRY(const auto events, log.read(filter));
+  return !events.empty();
+}
+
 /// Makes the version champion and records it.
 status promote(rolling& r, const std::string& reason) {
   FLYWHEEL_CHECK(r.registry.set_alias(r.model, "champion", r.version, r.context.epoch));
@@ -262,9 +272,13 @@ result<step_outcome> roll_out(const agent_context& context, const run_step& m, s
     FLYWHEEL_TRY([[maybe_unused]] const auto seq, log.write(std::move(failed)));
     return error{errc::rollout_failed, reason, {}, "the champion answers again; see flywheel why rollout"};
   }
-  FLYWHEEL_CHECK(promote(r, reason));
+  FLYWHEEL_TRY(const bool done_before, is_done(log, m.goal, key)); // in an earlier life of the process, which ended before it could say so
+  if (!done_before)
+    FLYWHEEL_CHECK(promote(r, reason));
   FLYWHEEL_TRY(s, servers.serve(context.layout, m.goal, options, {r.challenger_model, {}, 0, looks_max + 1}, false));
   auto out = finished(r, s.url, requests, evaluation, reason, outcome);
+  if (done_before)
+    return out;
   auto done = log.draft(event_kind::effect_done, m.goal, m.step, {}, r.challenger_model.version + " is in production", outcome);
   done.key = key;
   FLYWHEEL_TRY([[maybe_unused]] const auto seq, log.write(std::move(done)));

@@ -168,6 +168,7 @@ TEST(cluster, a_head_that_is_killed_and_started_again_finds_its_nodes_and_goes_o
   c.submit();
   ASSERT_TRUE(eventually([&] { return c.all_busy(); }, seconds{60}));
   ::kill(c.pid_of("head"), SIGKILL);
+  ASSERT_TRUE(eventually([&] { return pids_with({c.w.root.string(), "--head"}).empty(); }, seconds{20})) << "it holds the state folder until it is gone";
   const program again{c.w, {"node", "--head", "--listen", c.address, "--certs", c.certs("head"), "--slots", "1"}};
   EXPECT_TRUE(eventually([&] { return c.state_of("node1") == "alive" && c.state_of("node2") == "alive"; }, seconds{30}));
   c.expect_done();
