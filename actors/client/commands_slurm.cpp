@@ -111,6 +111,11 @@ void tell_job(const command_context& c, const std::string& id, const std::string
     print_record(std::cout, json{{"job", id}, {"goal", goal}, {"script", script.string()}}, print_options_for_stdout(c.style, !c.colour));
 }
 
+/// Whether the person says where the job's output goes.
+bool names_output(const std::vector<std::string>& sbatch_options) {
+  return std::any_of(sbatch_options.begin(), sbatch_options.end(), [](const std::string& o) { return o.starts_with("-o") || o.starts_with("--output"); });
+}
+
 /// One job, from sbatch to its id or (with --wait) to its exit code.
 result<int> submit_once(const command_context& c, const std::string& goal, const fs::path& script) {
   std::vector<std::string> words{"sbatch", "--parsable"};
@@ -129,8 +134,14 @@ result<int> submit_once(const command_context& c, const std::string& goal, const
     const int status = sbatch->wait();
     return error{errc::library_failed, "sbatch refused the job (its exit code: " + std::to_string(status) + ")", script.string(), "what it said stands above"};
   }
-  tell_job(c, line->substr(0, line->find(';')), goal, script);
-  return sbatch->wait();
+  const auto id = line->substr(0, line->find(';'));
+  tell_job(c, id, goal, script);
+  const int code = sbatch->wait();
+  std::error_code ignored;
+  if (c.line.flag("wait") && code != 0 && !fs::exists(state_layout{c.state}.log() / ("slurm-" + id + ".out"), ignored) && !names_output(c.line.arguments("SBATCH_OPTION")))
+    return error{errc::unsupported, "job " + id + " failed (exit code " + std::to_string(code) + ") and left no output in " + state_layout{c.state}.log().string(), {},
+                 "its first node must see the state folder: name one on a file system that all nodes share with this machine: --state DIR"};
+  return code;
 }
 
 // ---- in the job -------------------------------------------------------------------------------------------------------

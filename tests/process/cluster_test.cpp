@@ -26,23 +26,6 @@ using std::chrono::seconds;
 
 namespace {
 
-/// Processes whose command line contains every word.
-std::vector<int> pids_with(const std::vector<std::string>& words) {
-  std::vector<int> pids;
-  for (const auto& entry : std::filesystem::directory_iterator{"/proc"}) {
-    const auto name = entry.path().filename().string();
-    if (name.find_first_not_of("0123456789") != std::string::npos)
-      continue;
-    std::ifstream in{entry.path() / "cmdline", std::ios::binary};
-    std::string line{std::istreambuf_iterator<char>{in}, {}};
-    for (auto& c : line)
-      c = c == '\0' ? ' ' : c;
-    if (!line.empty() && std::all_of(words.begin(), words.end(), [&](const auto& w) { return line.find(w) != std::string::npos; }))
-      pids.push_back(std::stoi(name));
-  }
-  return pids;
-}
-
 /// `flywheel up --local N` in a workshop; whatever is left of it ends with the test.
 class local_cluster {
 public:

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <fstream>
 #include <iterator>
@@ -43,7 +44,7 @@ workshop::~workshop() {
   std::filesystem::remove_all(root, ignored);
 }
 
-void workshop::small_goal(const std::string& extra, const std::string& threshold) {
+void workshop::small_goal(const std::string& extra, const std::string& threshold, int trials) {
   std::ifstream all{FLYWHEEL_SOURCE_DIR "/examples/churn/churn.csv"};
   std::ofstream some{root / "customers.csv"};
   std::string line;
@@ -60,7 +61,7 @@ void workshop::small_goal(const std::string& extra, const std::string& threshold
                          "search:\n"
                          "  families: [gbt]\n"
                          "  folds: 3\n"
-                         "  budget: {trials: 6, wall_time: 300s, slot_seconds: 600}\n" << extra;
+                         "  budget: {trials: " << trials << ", wall_time: 300s, slot_seconds: 600}\n" << extra;
 }
 
 std::vector<event> workshop::journal() const {
@@ -83,8 +84,7 @@ program::program(const workshop& w, std::vector<std::string> arguments) {
   const auto name = std::to_string(++number);
   out_ = w.root / ("out-" + name);
   err_ = w.root / ("err-" + name);
-  arguments.insert(arguments.begin(), FLYWHEEL_PROGRAM);
-  arguments.insert(arguments.end(), {"--state", w.state.string()});
+  arguments.insert(arguments.begin(), {FLYWHEEL_PROGRAM, "--state", w.state.string()});
   std::vector<char*> argv;
   for (auto& a : arguments)
     argv.push_back(a.data());
@@ -124,6 +124,7 @@ program_end program::wait(std::chrono::seconds at_most) {
   return {WIFEXITED(status_) ? WEXITSTATUS(status_) : -WTERMSIG(status_), slurp(out_), slurp(err_)};
 }
 
+std::string program::out() const { return slurp(out_); }
 std::string program::err() const { return slurp(err_); }
 
 program_end run(const workshop& w, std::vector<std::string> arguments) {
@@ -160,6 +161,21 @@ std::vector<int> children_of(int pid, const std::string& word) {
       found.push_back(std::stoi(name));
   }
   return found;
+}
+
+std::vector<int> pids_with(const std::vector<std::string>& words) {
+  std::vector<int> pids;
+  for (const auto& entry : std::filesystem::directory_iterator{"/proc"}) {
+    const auto name = entry.path().filename().string();
+    if (name.find_first_not_of("0123456789") != std::string::npos)
+      continue;
+    std::string line = slurp(entry.path() / "cmdline");
+    for (auto& c : line)
+      c = c == '\0' ? ' ' : c;
+    if (!line.empty() && std::all_of(words.begin(), words.end(), [&](const auto& w) { return line.find(w) != std::string::npos; }))
+      pids.push_back(std::stoi(name));
+  }
+  return pids;
 }
 
 } // namespace flywheel::testing

@@ -10,7 +10,7 @@ mkdir -p "$D"/{munge,state,log,run,private}
 chmod 700 "$D/munge"
 dd if=/dev/urandom of="$D/munge/key" bs=128 count=1 status=none
 chmod 600 "$D/munge/key"
-# %n in the paths of slurmd is essential; cred_expire decides how soon a requeued job may start; config_overrides lets the nodes claim
+# %n in the paths of slurmd is essential; cred_expire (5 at least) is how long a requeued job must wait; config_overrides lets the nodes claim
 # more CPUs than there are; without NoInAddrAny they would listen on every address.
 cat >"$D/slurm.conf" <<CONF
 ClusterName=lab
@@ -19,7 +19,7 @@ SlurmctldPort=$P
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket=$D/run/munge.sock,cred_expire=2
+AuthInfo=socket=$D/run/munge.sock,cred_expire=5
 CredType=cred/munge
 StateSaveLocation=$D/state
 SlurmdSpoolDir=$D/spool/%n
