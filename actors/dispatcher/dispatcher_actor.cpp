@@ -38,7 +38,7 @@ struct dispatcher_state {
   std::map<std::uint64_t, std::variant<std::uint64_t, remote_report>> verdicts; ///< by number: the local pool's number, or who waits
   std::uint64_t last_verdict = 0;
   std::map<std::string, std::uint64_t> incarnations;            ///< of connected peers
-  bool armed = false;
+  std::optional<mono_time> armed; ///< when the next tick comes
 
   mono_time now() const { return context->time->mono(); }
 };
@@ -123,10 +123,10 @@ void start_there(self_pointer self, const dispatch_action& a) {
 void arm(self_pointer self) {
   auto& st = self->state;
   const auto next = st.table->next_tick();
-  if (st.armed || !next)
-    return;
-  st.armed = true;
-  cafx::delayed_send(self, self, std::max<nanoseconds>(tick_min, *next - st.now()), tick_atom_v);
+  if (!next || (st.armed && *st.armed <= *next + tick_min))
+    return; // a later one would come too late: a task waits longer for its lease than a silent node may live
+  st.armed = st.now() + std::max<nanoseconds>(tick_min, *next - st.now());
+  cafx::delayed_send(self, self, *st.armed - st.now(), tick_atom_v);
 }
 
 void act(self_pointer self) {
@@ -479,8 +479,10 @@ dispatcher_agent::behavior_type dispatcher(self_pointer self, const agent_contex
       [=](const drain_node& m) { return drain(self, m); },
       [=](const shut_down& m) { return shut_down_all(self, m); },
       [=](tick_atom) {
-        self->state.armed = false;
-        self->state.table->tick(self->state.now());
+        auto& state = self->state;
+        if (state.armed && state.now() + tick_min >= *state.armed) // not one that an earlier one has overtaken
+          state.armed.reset();
+        state.table->tick(state.now());
         act(self);
       },
   };
