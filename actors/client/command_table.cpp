@@ -315,7 +315,7 @@ std::vector<command_spec> use_commands() {
        .options = {{.name = "detach", .help = "go on in the background; return when the models are served"},
                    {.name = "stop", .help = "stop the process that owns the state folder, cleanly"}},
        .exits = {exit_failed, exit_denied, exit_unreachable},
-       .also = {"server", "daemon", "up"}},
+       .also = {"server", "daemon"}},
       {.path = "data infer",
        .section = data_section,
        .summary = "Draft a data contract from a file",

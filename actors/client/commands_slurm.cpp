@@ -1,8 +1,9 @@
 // flywheel slurm: one goal in a Slurm job. The job's first node is the head, which starts the other nodes with srun.
 
+#include "actors/client/commands.hpp"
+
 #include "actors/client/child_process.hpp"
 #include "actors/client/cluster_certificates.hpp"
-#include "actors/client/commands.hpp"
 #include "actors/client/control_route.hpp"
 #include "actors/client/machine_slots.hpp"
 #include "actors/client/slurm_script.hpp"

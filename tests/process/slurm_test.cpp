@@ -302,11 +302,12 @@ TEST_F(slurm, a_state_folder_that_is_not_shared_is_said_so) {
   ASSERT_EQ(rendered.exit_code, 0) << rendered.err;
   std::ofstream{w.root / "job.sh"} << rendered.out;
   const auto output = w.root / "job.out";
-  const int status = std::system(("sbatch --wait --parsable --output=" + output.string() + " " + (w.root / "job.sh").string() + " >/dev/null").c_str());
-  EXPECT_EQ(WEXITSTATUS(status), 2) << text_of(output);
+  const auto job = output_of("sbatch --parsable --output=" + output.string() + " " + (w.root / "job.sh").string());
+  EXPECT_EQ(end_of(job.substr(0, job.find('\n'))), "FAILED 2:0") << text_of(output);
   EXPECT_THAT(text_of(output), HasSubstr("the other nodes of the job do not see " + w.state.string()));
   expect_nothing_left(w);
   // Submitted from a machine whose state folder the first node does not see: there is no output to read.
+  w.state = lab / "private" / "another";
   program p{w, submit_words(w, {"--wait"})};
   const auto ended = p.wait(seconds{60});
   EXPECT_EQ(ended.exit_code, 2);
