@@ -9,6 +9,7 @@ for program in slurmctld slurmd munged sbatch; do
   command -v "$program" >/dev/null || { echo "slurm_boot: $program is missing; run deploy/setup.sh" >&2; exit 1; }
 done
 work=$(mktemp -d)
+chmod 755 "$work" # munge wants its socket to be reachable by all
 trap 'tests/process/slurm/down.sh "$work/lab"; rm -rf "$work"' EXIT
 tests/process/slurm/up.sh "$work/lab" $((20000 + RANDOM % 10000)) 3
 export SLURM_CONF=$work/lab/slurm.conf

@@ -8,7 +8,7 @@ namespace {
 TEST(machine_slots, are_those_of_the_gpus_and_as_many_of_the_host_as_asked_for) {
   gpu::device_report machine;
   machine.devices.resize(2);
-  machine.devices[0].kind = gpu::device_kind::cpu;
+  machine.devices[0].kind = gpu::device_kind::host;
   machine.devices[0].processors = 8;
   machine.devices[0].memory_total = 800;
   machine.devices[1].kind = gpu::device_kind::cuda;
