@@ -340,7 +340,8 @@ std::string command_line::argument(std::string_view name) const {
 }
 
 std::vector<std::string> command_line::overrides() const {
-  auto all = arguments("NAME=VALUE");
+  const bool after_the_file = command_ && std::any_of(command_->arguments.begin(), command_->arguments.end(), [](const auto& a) { return a.name == "NAME=VALUE"; });
+  auto all = after_the_file ? arguments("NAME=VALUE") : std::vector<std::string>{};
   for (auto& more : list("set"))
     all.push_back(std::move(more));
   return all;

@@ -42,7 +42,7 @@ public:
   /// All values of a repeatable argument.
   std::vector<std::string> arguments(std::string_view name) const;
 
-  /// NAME=VALUE after the goal file and all --set, in the order of typing within each.
+  /// NAME=VALUE after the goal file (where the command takes them there) and all --set, in the order of typing within each.
   std::vector<std::string> overrides() const;
   output_style style() const;
   bool quiet() const { return flag("quiet"); }

@@ -28,6 +28,15 @@ const option_spec cluster_option{"cluster", 0, text, "HOST:PORT", "", "the head 
 const option_spec identity_option{"certs", 0, folder, "DIR", "", "with --cluster: your certificate, as 'flywheel certs issue' made it", false, false, {}};
 const option_spec node_certs_option{"certs", 0, folder, "DIR", "", "the node's certificate, as 'flywheel certs issue NAME --role node' made it", false, false, {}};
 
+const argument_spec sbatch_argument{"SBATCH_OPTION", text, false, true, "after --: options of sbatch, e.g. -- --nodes=3 --time=2:00:00 --partition=gpu", {}};
+const option_spec slurm_approve_option{"approve", 0, flag, "", "", "grant in advance the approvals that the policy lets you grant yourself", false, false, {}};
+const option_spec grace_option{"grace", 0, text, "DURATION", "120s", "how long before the time limit the job gives no new work and prepares to end", false, false, {}};
+const option_spec stop_after_option{"stop-after", 0, text, "DURATION", "", "do that so long after the start, whatever Slurm says, e.g. 55m", false, false, {}};
+const option_spec no_requeue_option{"no-requeue", 0, flag, "", "", "end with exit code 75 then, instead of going back into the queue", false, false, {}};
+const option_spec slurm_slots_option{"slots", 0, integer, "N", "", "CPU slots of each node; default: the CPUs that Slurm gave it; 0: none", false, false, {}};
+const option_spec join_timeout_option{"join-timeout", 0, text, "DURATION", "35s", "how long a node may take to see the state folder and to join", false, false, {}};
+
+constexpr exit_spec exit_again{75, "not over when the job had to end; the same job again continues it"};
 constexpr exit_spec exit_failed{1, "it ran and did not succeed; the report says why"};
 constexpr exit_spec exit_not_found{3, "what was named does not exist"};
 constexpr exit_spec exit_denied{4, "a rule, an approval or a budget forbids it"};
@@ -237,6 +246,46 @@ std::vector<command_spec> cluster_commands() {
        .options = {cluster_option, identity_option},
        .exits = {exit_failed, exit_denied, exit_unreachable},
        .also = {"shutdown", "halt", "teardown"}},
+      {.path = "slurm submit",
+       .section = cluster_section,
+       .summary = "Let a Slurm job of any number of nodes work for a goal",
+       .description = "Checks the goal, writes the batch script into the state folder, and hands it to sbatch. The job's first node is the head "
+                      "of a cluster, every other one works for it; the state folder must be on a file system that all of them share.\n\n"
+                      "Before the time limit the job gives no new work, waits for what runs, ends in order and goes back into the queue; the "
+                      "next allocation continues the same goal. With --wait the exit code is that of the job.",
+       .examples = {{"flywheel slurm submit goal.yaml --approve -- --nodes=3 --cpus-per-task=8 --time=2:00:00", "three nodes, two hours at a time"},
+                    {"flywheel slurm submit goal.yaml --wait -- -N 2 -p gpu --gres=gpu:4", "wait for the job; its exit code is ours"}},
+       .arguments = {goal_file_argument, sbatch_argument},
+       .options = {slurm_approve_option, {.name = "wait", .letter = 'w', .help = "wait for the end of the job; submit it again if it had to end and could not requeue itself"},
+                   grace_option, stop_after_option, no_requeue_option, slurm_slots_option, join_timeout_option, set_option},
+       .exits = {exit_failed, exit_not_found, exit_denied, exit_waiting, exit_again},
+       .also = {"sbatch", "batch"}},
+      {.path = "slurm render",
+       .section = cluster_section,
+       .summary = "Print the batch script that 'flywheel slurm submit' would submit",
+       .description = "Nothing is written or submitted. The script holds the goal; it needs this program and the state folder, under the same "
+                      "paths on every node.",
+       .examples = {{"flywheel slurm render goal.yaml --approve -- --nodes=3 --time=2:00:00 > goal.sbatch", "to be submitted with: sbatch goal.sbatch"}},
+       .arguments = {goal_file_argument, sbatch_argument},
+       .options = {slurm_approve_option, grace_option, stop_after_option, no_requeue_option, slurm_slots_option, join_timeout_option, set_option},
+       .exits = {exit_not_found},
+       .also = {"slurm script"}},
+      {.path = "slurm boot",
+       .section = cluster_section,
+       .summary = "In a batch job of Slurm: boot a cluster on its nodes and work for a goal",
+       .description = "What the batch script runs (see deploy/slurm/flywheel.sbatch). SIGUSR1 says that the time limit is near; SIGTERM ends the "
+                      "cluster in order. Everything that was started ends with the job.",
+       .examples = {{"flywheel slurm boot goal.yaml --approve --state /shared/state", "as the last line of a batch script"}},
+       .arguments = {{"GOAL", goal_file, true, false, "the goal file, YAML or JSON; '-' is standard input", {}}, override_argument},
+       .options = {slurm_approve_option, grace_option, stop_after_option, no_requeue_option, slurm_slots_option, join_timeout_option, set_option},
+       .exits = {exit_failed, exit_not_found, exit_denied, exit_unreachable, exit_waiting, exit_again}},
+      {.path = "slurm node",
+       .section = cluster_section,
+       .summary = "One node of a Slurm job's cluster; started by 'flywheel slurm boot'",
+       .description = "Waits until it sees the state folder, makes its certificate, and works for the head.",
+       .options = {{.name = "join", .kind = text, .value_name = "HOST:PORT", .help = "the head's address, as it stands in the state folder", .required = true},
+                   slurm_slots_option, join_timeout_option},
+       .hidden = true},
   };
 }
 

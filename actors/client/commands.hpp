@@ -53,12 +53,33 @@ result<int> run_doctor(const command_context& c);
 result<int> print_version(const command_context& c);
 /// Owns the state folder and serves until it is stopped; with `cluster` as the head of one.
 result<int> own_state(const command_context& c, std::optional<cluster_options> cluster);
+/// A goal that was read, checked and named.
+struct checked_goal {
+  std::string id, name, spec_json;
+};
+/// Nothing if the goal has problems; they are printed.
+result<std::optional<checked_goal>> check_goal(const command_context& c);
+/// What a batch system's job does around its goal. All are called on the one thread that runs it.
+struct batch_job {
+  std::function<status(node&)> started;                      ///< the head's port is open
+  std::function<result<std::optional<int>>(node&)> turn;     ///< at each event, and every 250 ms: go on, or leave with this exit code
+  std::function<void(node&)> over;                           ///< the goal is over, or is left; before the head ends
+};
+/// Heads a cluster until the goal of the command line is over; 6 if it waits for a person.
+result<int> run_batch_job(const command_context& c, cluster_options cluster, const batch_job& job);
 // commands_cluster.cpp
+/// Works for the head at `address` until a signal, or the head, ends it.
+result<int> work_for_head(const command_context& c, const std::string& address, const std::filesystem::path& certs, std::vector<slot> slots);
 result<int> run_node(const command_context& c);
 result<int> start_local_cluster(const command_context& c);
 result<int> list_nodes_of(const command_context& c);
 result<int> drain_one(const command_context& c);
 result<int> end_cluster(const command_context& c);
+// commands_slurm.cpp
+result<int> render_slurm_script(const command_context& c);
+result<int> submit_to_slurm(const command_context& c);
+result<int> boot_in_slurm(const command_context& c);
+result<int> work_in_slurm(const command_context& c);
 // commands_certs.cpp
 result<int> make_authority(const command_context& c);
 result<int> issue_certificate(const command_context& c);

@@ -1,6 +1,7 @@
 // flywheel node, up, nodes, drain, down: many machines.
 
 #include "actors/client/background_process.hpp"
+#include "actors/client/cluster_certificates.hpp"
 #include "actors/client/commands.hpp"
 #include "actors/client/control_client.hpp"
 #include "actors/client/control_route.hpp"
@@ -34,71 +35,13 @@ std::vector<slot> wanted_slots(const command_context& c) {
   return slots_of(gpu::find_devices(), static_cast<unsigned>(std::min<std::uint64_t>(c.line.given("slots") ? c.line.integer("slots") : 0, 4096)));
 }
 
-/// Works for a head until a signal, or the head, ends it.
-result<int> work_for_head(const command_context& c) {
-  FLYWHEEL_TRY(const auto to, parse_address(c.line.text("join")));
-  FLYWHEEL_TRY(const auto files, tls_files_in(c.line.text("certs")));
-  stop_signals stop;
-  const int ended = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (ended < 0)
-    return error_from_errno(errno, "eventfd");
-  member_options o;
-  o.state = c.state;
-  o.files = files;
-  o.head_host = to.first;
-  o.head_port = to.second;
-  o.slots = wanted_slots(c);
-  o.worker_command = own_program({"_worker"});
-  o.shut_down = [ended](const std::string& reason) {
-    std::cerr << "ending: " << reason << std::endl;
-    const std::uint64_t one = 1;
-    [[maybe_unused]] const auto n = ::write(ended, &one, sizeof one);
-  };
-  o.log = [quiet = c.line.quiet()](const std::string& sentence) {
-    if (!quiet)
-      std::cerr << to_iso8601(system_clock().wall()) << " " << sentence << std::endl;
-  };
-  auto n = member_node::start(std::move(o), system_clock());
-  if (!n) {
-    ::close(ended);
-    return std::move(n).error();
-  }
-  if (!c.line.quiet())
-    std::cerr << "node " << (*n)->name() << " dials " << c.line.text("join") << "; Ctrl-C stops" << std::endl;
-  pollfd wait[] = {{stop.fd(), POLLIN, 0}, {ended, POLLIN, 0}};
-  while (::poll(wait, 2, -1) < 0 && errno == EINTR && !stop.requested()) {
-  }
-  (*n)->stop();
-  ::close(ended);
-  return 0;
-}
-
 /// An authority, nodes and an administrator for a cluster of this machine; what is there and valid is kept.
-status make_local_certificates(const fs::path& folder, const std::vector<std::string>& nodes, const std::string& admin) {
+status make_local_certificates(const fs::path& folder, const std::vector<std::string>& nodes) {
   const auto now = system_clock().wall();
-  std::error_code ignored;
-  if (!fs::exists(folder / "ca.key", ignored))
-    FLYWHEEL_CHECK(certificate_authority::create(folder, "local", now));
-  FLYWHEEL_TRY(const auto authority, certificate_authority::open(folder));
-  const auto issue = [&](const std::string& name, role as) -> status {
-    const auto own = folder / name;
-    if (check_tls_files({own / (name + ".pem"), own / (name + ".key"), own / "ca.pem"}, now, as))
-      return success();
-    FLYWHEEL_TRY([[maybe_unused]] const auto who, authority.issue({name, as, as == role::node ? std::vector<std::string>{"127.0.0.1", "localhost"} : std::vector<std::string>{}, 365}, own, now));
-    return success();
-  };
+  FLYWHEEL_CHECK(ensure_authority(folder, now));
   for (const auto& n : nodes)
-    FLYWHEEL_CHECK(issue(n, role::node));
-  return issue(admin, role::admin);
-}
-
-/// A user's name as a certificate can hold it.
-std::string admin_name() {
-  std::string name;
-  for (const char ch : lower(user_name()))
-    if ((ch >= 'a' && ch <= 'z') || (ch >= '0' && ch <= '9'))
-      name.push_back(ch);
-  return "admin-" + (name.empty() ? std::string{"user"} : name.substr(0, 32));
+    FLYWHEEL_CHECK(ensure_certificate(folder, n, role::node, {"127.0.0.1", "localhost"}, now));
+  return ensure_certificate(folder, admin_name(user_name()), role::admin, {}, now);
 }
 
 result<json> cluster_file(const fs::path& state) {
@@ -124,13 +67,51 @@ void print_nodes(const command_context& c, const json& reply) {
 
 } // namespace
 
+result<int> work_for_head(const command_context& c, const std::string& address, const fs::path& certs, std::vector<slot> slots) {
+  FLYWHEEL_TRY(const auto to, parse_address(address));
+  FLYWHEEL_TRY(const auto files, tls_files_in(certs));
+  stop_signals stop;
+  const int ended = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (ended < 0)
+    return error_from_errno(errno, "eventfd");
+  member_options o;
+  o.state = c.state;
+  o.files = files;
+  o.head_host = to.first;
+  o.head_port = to.second;
+  o.slots = std::move(slots);
+  o.worker_command = own_program({"_worker"});
+  o.shut_down = [ended](const std::string& reason) {
+    std::cerr << "ending: " << reason << std::endl;
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const auto n = ::write(ended, &one, sizeof one);
+  };
+  o.log = [quiet = c.line.quiet()](const std::string& sentence) {
+    if (!quiet)
+      std::cerr << to_iso8601(system_clock().wall()) << " " << sentence << std::endl;
+  };
+  auto n = member_node::start(std::move(o), system_clock());
+  if (!n) {
+    ::close(ended);
+    return std::move(n).error();
+  }
+  if (!c.line.quiet())
+    std::cerr << "node " << (*n)->name() << " dials " << address << "; Ctrl-C stops" << std::endl;
+  pollfd wait[] = {{stop.fd(), POLLIN, 0}, {ended, POLLIN, 0}};
+  while (::poll(wait, 2, -1) < 0 && errno == EINTR && !stop.requested()) {
+  }
+  (*n)->stop();
+  ::close(ended);
+  return 0;
+}
+
 result<int> run_node(const command_context& c) {
   if (c.line.flag("head") == c.line.given("join"))
     return error{errc::invalid_argument, "a node is the head, or joins one", {}, "flywheel node --head, or flywheel node --join HOST:PORT"};
   if (c.line.given("join")) {
     if (!c.line.given("certs"))
       return error{errc::invalid_argument, "a node needs its certificate", {}, "--certs DIR, as flywheel certs issue NAME --role node made it"};
-    return work_for_head(c);
+    return work_for_head(c, c.line.text("join"), c.line.text("certs"), wanted_slots(c));
   }
   if (!c.line.given("certs"))
     return error{errc::invalid_argument, "the head needs a node's certificate", {}, "--certs DIR, as flywheel certs issue NAME --role node made it"};
@@ -155,7 +136,7 @@ result<int> start_local_cluster(const command_context& c) {
   for (std::uint64_t i = 1; i < count; ++i)
     names.push_back("node" + std::to_string(i));
   const auto certs = c.state / "certs";
-  FLYWHEEL_CHECK(make_local_certificates(certs, names, admin_name()));
+  FLYWHEEL_CHECK(make_local_certificates(certs, names));
   const auto machine = slots_of(gpu::find_devices(), 0);
   const auto slots = std::to_string(c.line.given("slots") ? c.line.integer("slots") : std::max<std::size_t>(1, machine.size() / count));
   const auto logs = state_layout{c.state}.log();
@@ -194,7 +175,7 @@ result<int> start_local_cluster(const command_context& c) {
   print_nodes(c, reply);
   if (c.style == output_style::table && !c.line.quiet())
     std::cout << "\nthe head listens at " << address << "; to let it work:  flywheel submit GOAL\n"
-              << "from elsewhere:  flywheel submit GOAL --cluster " << address << " --certs " << (certs / admin_name()).string() << "\n"
+              << "from elsewhere:  flywheel submit GOAL --cluster " << address << " --certs " << (certs / admin_name(user_name())).string() << "\n"
               << "to end it:  flywheel down\n";
   return 0;
 }

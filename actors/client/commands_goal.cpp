@@ -9,6 +9,7 @@
 #include "actors/node/node.hpp"
 #include "cluster/base/ids.hpp"
 #include "cluster/base/json.hpp"
+#include "cluster/base/limits.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/content/publish.hpp"
 #include "cluster/goal/goal_parser.hpp"
@@ -61,10 +62,20 @@ result<std::string> goal_id_of(const goal_spec& spec, const std::string& digest,
 /// Nothing if the goal has problems; they are printed.
 result<std::optional<prepared_goal>> prepare(const command_context& c) {
   const std::filesystem::path file = c.line.argument("GOAL");
-  FLYWHEEL_TRY(const auto parsed, parse_goal_file(file, c.line.overrides()));
+  const bool piped = file == "-";
+  std::string input;
+  if (piped) {
+    input.resize(limits::goal_file_bytes_max + 1);
+    std::cin.read(input.data(), static_cast<std::streamsize>(input.size()));
+    input.resize(static_cast<std::size_t>(std::cin.gcount()));
+    if (input.size() > limits::goal_file_bytes_max)
+      return error{errc::too_large, "the goal on standard input has more than " + format_bytes(limits::goal_file_bytes_max)};
+  }
+  FLYWHEEL_TRY(const auto parsed, piped ? result<goal_parse>{parse_goal(input, std::filesystem::current_path(), c.line.overrides())}
+                                        : parse_goal_file(file, c.line.overrides()));
   if (!parsed.problems.empty()) {
-    auto text = read_file(file, 4u << 20);
-    std::cerr << parsed.render(file.string(), text ? *text : std::string{}, c.colour_err);
+    auto text = piped ? result<std::string>{input} : read_file(file, 4u << 20);
+    std::cerr << parsed.render(piped ? "standard input" : file.string(), text ? *text : std::string{}, c.colour_err);
   }
   if (!parsed.ok())
     return std::optional<prepared_goal>{};
@@ -394,6 +405,58 @@ result<int> own_state(const command_context& c, std::optional<cluster_options> c
   while (!stop.requested() && !asked_to_stop)
     n->wait_after(n->log().last_seq(), 250ms);
   return 0;
+}
+
+result<std::optional<checked_goal>> check_goal(const command_context& c) {
+  FLYWHEEL_TRY(auto g, prepare(c));
+  return g ? std::optional{checked_goal{g->id, g->spec.name, g->spec_json}} : std::nullopt;
+}
+
+result<int> run_batch_job(const command_context& c, cluster_options cluster, const batch_job& job) {
+  FLYWHEEL_TRY(const auto g, prepare(c));
+  if (!g)
+    return 2;
+  auto options = options_for(c);
+  options.cluster = std::move(cluster);
+  FLYWHEEL_TRY(const auto n, node::start(std::move(options), system_clock()));
+  std::atomic<bool> asked_to_stop{false};
+  FLYWHEEL_TRY(auto endpoint, control_endpoint::open(*n, [&] { asked_to_stop = true; }));
+  n->open_desk([&] { asked_to_stop = true; });
+  FLYWHEEL_CHECK(job.started(*n));
+  const auto before = n->log().last_seq();
+  const auto ack = n->submit({g->id, user_name(), g->spec_json, c.line.flag("approve")});
+  if (ack.problem)
+    return ack.problem.to_error();
+  goal_follower f{c.state, g->id, ack.existed ? before : 0, view_options(c)};
+  FLYWHEEL_TRY(auto seen, f.catch_up());
+  if (ack.existed && !c.line.quiet())
+    std::cerr << (f.run().over() ? "goal " + g->id + " is " + std::string{name_of(f.run().phase)} + " already\n" : "continuing goal " + g->id + "\n");
+  std::optional<int> left;
+  auto quiet_since = system_clock().mono();
+  while (!f.run().over() && !left) {
+    FLYWHEEL_TRY(left, job.turn(*n));
+    if (!left && asked_to_stop) // flywheel down
+      left = 1;
+    // An allocation is too dear to wait in for a person; a moment, in case the answer is on its way.
+    if (!left && f.run().phase == goal_phase::waiting && system_clock().mono() - quiet_since > 2s)
+      left = flywheel::exit_code_of(errc::waiting_for_approval);
+    if (left)
+      break;
+    const auto last = seen;
+    n->wait_after(seen, 250ms);
+    FLYWHEEL_TRY(seen, f.catch_up());
+    if (seen != last)
+      quiet_since = system_clock().mono();
+  }
+  f.finish_line();
+  job.over(*n);
+  FLYWHEEL_TRY([[maybe_unused]] const auto last, f.catch_up());
+  if (f.run().over()) {
+    print_report(c, f);
+    return exit_code_of(f.run());
+  }
+  std::cerr << "goal " << g->id << " is not over; the same job again continues it\n";
+  return *left;
 }
 
 } // namespace flywheel

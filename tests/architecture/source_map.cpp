@@ -100,6 +100,7 @@ const std::vector<untested_unit>& untested_units() {
       {"actors/client/commands_certs.cpp", "the whole program: tests/process runs it"},
       {"actors/client/background_process.cpp", whole},
       {"actors/client/commands_cluster.cpp", "the whole program: tests/process runs it"},
+      {"actors/client/commands_slurm.cpp", "the whole program: tests/process runs it"},
       {"actors/client/commands_goal.cpp", "the whole program: tests/process runs it"},
       {"actors/client/commands_launch.cpp", "the whole program: tests/process runs it"},
       {"actors/client/commands_look.cpp", "the whole program: tests/process runs it"},

@@ -44,7 +44,7 @@ workshop::~workshop() {
   std::filesystem::remove_all(root, ignored);
 }
 
-void workshop::small_goal(const std::string& extra, const std::string& threshold) {
+void workshop::small_goal(const std::string& extra, const std::string& threshold, int trials) {
   std::ifstream all{FLYWHEEL_SOURCE_DIR "/examples/churn/churn.csv"};
   std::ofstream some{root / "customers.csv"};
   std::string line;
@@ -61,7 +61,7 @@ void workshop::small_goal(const std::string& extra, const std::string& threshold
                          "search:\n"
                          "  families: [gbt]\n"
                          "  folds: 3\n"
-                         "  budget: {trials: 6, wall_time: 300s, slot_seconds: 600}\n" << extra;
+                         "  budget: {trials: " << trials << ", wall_time: 300s, slot_seconds: 600}\n" << extra;
 }
 
 std::vector<event> workshop::journal() const {
@@ -84,8 +84,7 @@ program::program(const workshop& w, std::vector<std::string> arguments) {
   const auto name = std::to_string(++number);
   out_ = w.root / ("out-" + name);
   err_ = w.root / ("err-" + name);
-  arguments.insert(arguments.begin(), FLYWHEEL_PROGRAM);
-  arguments.insert(arguments.end(), {"--state", w.state.string()});
+  arguments.insert(arguments.begin(), {FLYWHEEL_PROGRAM, "--state", w.state.string()});
   std::vector<char*> argv;
   for (auto& a : arguments)
     argv.push_back(a.data());

@@ -20,7 +20,7 @@ public:
   std::filesystem::path root, state, goal;
 
   /// The first `rows` customers of the churn data, and a goal with a budget of seconds on them. `extra` is YAML to add.
-  void small_goal(const std::string& extra = {}, const std::string& threshold = "0.80");
+  void small_goal(const std::string& extra = {}, const std::string& threshold = "0.80", int trials = 6);
   std::vector<event> journal() const;
   /// How many events of `kind` have this key (any key if empty).
   std::size_t count(event_kind kind, const std::string& key = {}) const;
@@ -33,7 +33,7 @@ struct program_end {
 
 class program {
 public:
-  /// Starts `flywheel ARGUMENTS`; output goes to files.
+  /// Starts `flywheel --state STATE ARGUMENTS`; output goes to files.
   program(const workshop& w, std::vector<std::string> arguments);
   ~program(); ///< kills it
   int pid() const noexcept { return pid_; }
@@ -56,6 +56,8 @@ program_end run(const workshop& w, std::vector<std::string> arguments);
 bool eventually(const std::function<bool()>& condition, std::chrono::seconds at_most = std::chrono::seconds{120});
 /// Children of `pid` whose command line contains `word`.
 std::vector<int> children_of(int pid, const std::string& word);
+/// Processes whose command line contains every word.
+std::vector<int> pids_with(const std::vector<std::string>& words);
 
 /// Processes whose command line contains every word.
 std::vector<int> pids_with(const std::vector<std::string>& words);
