@@ -40,6 +40,13 @@ def workers():
     return found
 
 
+def strike(pid, number):
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass  # it had ended by itself
+
+
 def start(*words, own=None):
     return subprocess.Popen([flywheel, *words, "--state", own or state], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                             start_new_session=True)
@@ -91,22 +98,19 @@ for k in range(kills):
     if what == "worker":
         victims = workers()
         if victims:
-            try:
-                os.kill(dice.choice(victims), signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+            strike(dice.choice(victims), signal.SIGKILL)
     elif what == "head":
         for pid in pids("--head"):
-            os.kill(pid, signal.SIGKILL)
+            strike(pid, signal.SIGKILL)
         time.sleep(dice.random())
         children.append(start(*head))
     else:
         name = dice.choice(["node1", "node2"])
         for pid in pids("--join", f"certs/{name} "):
-            os.kill(pid, signal.SIGSTOP if what == "freeze" else signal.SIGKILL)
+            strike(pid, signal.SIGSTOP if what == "freeze" else signal.SIGKILL)
             if what == "freeze":
                 time.sleep(0.5 + 4 * dice.random())
-                os.kill(pid, signal.SIGCONT)
+                strike(pid, signal.SIGCONT)
         if what == "node":
             time.sleep(dice.random())
             children.append(start(*member(name), own=f"{state}/nodes/{name}"))

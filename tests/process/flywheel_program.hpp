@@ -59,7 +59,4 @@ std::vector<int> children_of(int pid, const std::string& word);
 /// Processes whose command line contains every word.
 std::vector<int> pids_with(const std::vector<std::string>& words);
 
-/// Processes whose command line contains every word.
-std::vector<int> pids_with(const std::vector<std::string>& words);
-
 } // namespace flywheel::testing
