@@ -102,7 +102,7 @@ result<identity> use_tls(caf::actor_system_config& config, const tls_transport_o
 
 result<std::uint16_t> open_port(const gate_agent& gate, const std::string& address, std::uint16_t port) {
   const gate_port facade{gate};
-  const auto opened = caf::openssl::publish(facade, port, address.empty() ? nullptr : address.c_str(), false);
+  const auto opened = caf::openssl::publish(facade, port, address.empty() ? nullptr : address.c_str(), true); // reuse: a head that comes back finds its port in TIME_WAIT
   if (!opened)
     return error{errc::address_in_use, "the cluster's port does not open: " + cafx::render(opened.error()),
                  (address.empty() ? "*" : address) + ":" + std::to_string(port), "choose another with --listen, or port 0 for any free one"};
