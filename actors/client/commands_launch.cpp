@@ -98,7 +98,8 @@ result<launch_request> request_of(const command_context& c) {
       return std::move(bytes).error().in("--memory");
     r.memory_max = *bytes;
   }
-  for (const auto g : split(c.line.text("gpus"), ','))
+  const auto gpus = c.line.text("gpus"); // the parts look into it
+  for (const auto g : split(gpus, ','))
     if (!trim(g).empty())
       r.gpus.emplace_back(trim(g));
   if (c.line.given("gpus") && r.gpus.size() != r.ranks)

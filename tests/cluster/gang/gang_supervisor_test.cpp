@@ -187,7 +187,12 @@ TEST_F(supervised, grandchildren_of_a_gang_that_succeeded_go_too) {
 TEST_F(supervised, garbage_on_a_board_is_told_and_harms_nobody) {
   for (const char* garbage : {"255", "1", "0"}) {
     events_.clear();
-    const auto done = run(plan(2, {"steps=3", std::string("r1:garble=") + garbage, "wait=200", "exit=0"}));
+    const auto told = file(std::string{"told-"} + garbage);
+    on_event_ = [&](const gang_event& e) {
+      if (e.what == gang_event::kind::garbled)
+        std::ofstream{told} << "now the ranks may end";
+    };
+    const auto done = run(plan(2, {"steps=3", std::string("r1:garble=") + garbage, "until=" + told, "exit=0"}));
     EXPECT_EQ(done.cause.end, gang_end::succeeded) << garbage;
     ASSERT_EQ(count(gang_event::kind::garbled), 1) << "once";
     for (const auto& e : events_)

@@ -70,6 +70,9 @@ void do_one(rank_reporter& board, std::uint64_t& step, const std::string& verb, 
       ::pause();
   else if (verb == "wait") // milliseconds
     ::poll(nullptr, 0, number);
+  else if (verb == "until") // the test makes the file
+    while (::access(value.c_str(), F_OK) != 0)
+      ::poll(nullptr, 0, 5);
   else if (verb == "grandchild")
     leave_grandchild(value);
   else if (verb == "say")
