@@ -39,6 +39,7 @@ struct dispatcher_state {
   std::uint64_t last_verdict = 0;
   std::map<std::string, std::uint64_t> incarnations;            ///< of connected peers
   std::optional<mono_time> armed;                               ///< when the next look is due
+  std::optional<error> join_unrecorded;                         ///< why the last admission did not become durable
 
   mono_time now() const { return context->time->mono(); }
 };
@@ -49,9 +50,13 @@ void place(self_pointer self, const place_task& m);
 
 void warn(const std::string& text) { std::fprintf(stderr, "flywheel: %s\n", text.c_str()); }
 
-void record(self_pointer self, event_draft d) {
-  if (const auto written = self->state.log->write(std::move(d)); !written)
-    warn("the cluster's state could not be recorded: " + written.error().to_string());
+/// Durable when it returns.
+status record(self_pointer self, event_draft d) {
+  const auto written = self->state.log->write(std::move(d));
+  if (written)
+    return success();
+  warn("the cluster's state could not be recorded: " + written.error().to_string());
+  return written.error();
 }
 
 /// In order with everything else that is written, but not waited for: a slow disk must not make the nodes look silent.
@@ -169,10 +174,10 @@ void act(self_pointer self) {
         auto draft = st.log->draft(event_kind::node_state, {}, {}, c.node, "node " + c.node + " is " + std::string{name_of(c.to)} + ": " + c.reason,
                                    {{"state", std::string{name_of(c.to)}}, {"from", std::string{name_of(c.from)}}, {"incarnation", c.incarnation},
                                     {"epoch", c.epoch}, {"reason", c.reason}});
-        if (c.from == member_state::left) // its epoch is durable before it is told
-          record(self, std::move(draft));
-        else
+        if (c.from != member_state::left)
           record_later(self, std::move(draft));
+        else if (const auto durable = record(self, std::move(draft)); !durable) // its epoch must be, before it is told
+          st.join_unrecorded = durable.error();
         break;
       }
       case what::moved: {
@@ -292,10 +297,16 @@ gate_answer admit(self_pointer self, const peer_state& m) {
   }
   const auto greeting = json::parse(m.text, nullptr, false);
   const auto protocol = greeting.is_object() && greeting.contains("protocol") && greeting["protocol"].is_number_unsigned() ? greeting["protocol"].get<std::uint32_t>() : 0u;
+  st.join_unrecorded.reset();
   const auto epoch = st.table->join({m.peer, m.incarnation, protocol}, now);
   act(self);
   if (!epoch)
     return failure(epoch.error());
+  if (st.join_unrecorded) { // a head that starts again would give the same epoch to another
+    (void)st.table->leave(m.peer, m.incarnation, now);
+    act(self);
+    return failure(*st.join_unrecorded);
+  }
   st.incarnations[m.peer] = m.incarnation;
   const auto& rule = st.options.rule.membership;
   dispatch::welcome w{*epoch, st.context->epoch, static_cast<std::uint32_t>(st.options.heartbeat.count()),
@@ -382,8 +393,12 @@ acknowledgement drain(self_pointer self, const drain_node& m) {
   }
   const auto nodes = st.table->nodes(st.now());
   const auto i = std::find_if(nodes.begin(), nodes.end(), [&](const auto& v) { return v.node == m.node; });
-  record(self, st.log->draft(event_kind::node_state, {}, {}, m.node, m.user + " drains node " + m.node,
-                             {{"state", "draining"}, {"incarnation", i->incarnation}, {"epoch", i->epoch}, {"reason", m.user + " drained it"}}));
+  if (const auto durable = record(self, st.log->draft(event_kind::node_state, {}, {}, m.node, m.user + " drains node " + m.node,
+                                                      {{"state", "draining"}, {"incarnation", i->incarnation}, {"epoch", i->epoch}, {"reason", m.user + " drained it"}}));
+      !durable) {
+    ack.problem = durable.error(); // it drains, but a head that starts again would not know
+    return ack;
+  }
   ack.text = "node " + m.node + " gets no new work; " + std::to_string(i->busy) + " of its slots are still busy";
   act(self);
   return ack;
