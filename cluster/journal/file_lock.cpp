@@ -28,15 +28,27 @@ int pid_in(int descriptor) {
   return pid;
 }
 
+/// A process that was killed has given up its memory, and so its command line, before its files and their locks.
+bool is_ending(int pid) {
+  if (pid <= 0)
+    return false;
+  const auto handle = open_file("/proc/" + std::to_string(pid) + "/cmdline", O_RDONLY);
+  char first = 0;
+  return !handle || ::read(handle->get(), &first, 1) <= 0;
+}
+
+constexpr int tries_min = 5, tries_while_ending = 1000;
+constexpr std::chrono::milliseconds between_tries{5};
+
 } // namespace
 
 result<file_lock> file_lock::acquire(const std::filesystem::path& file, const std::filesystem::path& what) {
   FLYWHEEL_TRY(auto handle, open_file(file, O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
-  // Tried a few times: holder() below takes the lock for an instant to see whether it is free.
-  bool locked = false;
-  for (int attempt = 0; attempt < 5 && !locked; ++attempt) {
-    if (attempt > 0)
-      std::this_thread::sleep_for(std::chrono::milliseconds{5});
+  // Tried a few times: holder() below takes the lock for an instant to see whether it is free. And for some seconds while its owner is
+  // on its way out: whoever starts a killed head again does so at once, and a large process takes a while to end.
+  bool locked = try_lock(handle.get(), LOCK_EX);
+  for (int tries = 1; !locked && (tries < tries_min || (tries < tries_while_ending && is_ending(pid_in(handle.get())))); ++tries) {
+    std::this_thread::sleep_for(between_tries);
     locked = try_lock(handle.get(), LOCK_EX);
   }
   if (!locked) {

@@ -9,7 +9,8 @@ namespace flywheel {
 class file_lock {
 public:
   file_lock() = default; ///< holds nothing
-  /// state_locked, naming the holder's pid, if another holder lives; `what` is said to be locked, e.g. the folder.
+  /// state_locked, naming the holder's pid, if another holder lives; `what` is said to be locked, e.g. the folder. Waits up to 5 s for
+  /// one that is ending.
   static result<file_lock> acquire(const std::filesystem::path& file, const std::filesystem::path& what);
   /// The pid in `file` if somebody holds its lock now, else 0.
   static int holder(const std::filesystem::path& file);
