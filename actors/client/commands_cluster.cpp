@@ -59,10 +59,14 @@ void print_nodes(const command_context& c, const json& reply) {
     if (r.value("draining", false) && r.value("state", "") == "alive")
       r["state"] = "draining";
     r["use"] = std::to_string(r.value("busy", 0)) + "/" + std::to_string(r.value("slots", 0));
+    std::string agents;
+    for (const auto& a : r.value("agents", json::array()))
+      agents += (agents.empty() ? "" : " ") + a.get<std::string>();
+    r["who"] = agents;
   }
   auto o = print_options_for_stdout(c.style, !c.colour);
   o.name_key = "node";
-  print_records(std::cout, {{"node", "node"}, {"role", "role"}, {"state", "state", false, true}, {"slots in use", "use", true}, {"epoch", "epoch", true}, {"reason", "reason"}}, rows, o);
+  print_records(std::cout, {{"node", "node"}, {"role", "role"}, {"state", "state", false, true}, {"slots in use", "use", true}, {"agents", "who"}, {"epoch", "epoch", true}, {"reason", "reason"}}, rows, o);
 }
 
 } // namespace
@@ -81,6 +85,7 @@ result<int> work_for_head(const command_context& c, const std::string& address, 
   o.head_port = to.second;
   o.slots = std::move(slots);
   o.worker_command = own_program({"_worker"});
+  o.code_version = "flywheel " FLYWHEEL_VERSION;
   o.shut_down = [ended](const std::string& reason) {
     std::cerr << "ending: " << reason << std::endl;
     const std::uint64_t one = 1;

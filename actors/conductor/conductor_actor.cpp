@@ -8,6 +8,7 @@
 #include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/goal/goal_parser.hpp"
+#include "cluster/journal/journal.hpp"
 
 #include <cstdio>
 #include <filesystem>
@@ -388,7 +389,7 @@ void restart_steps_of(self_pointer self, const agent_restarted& m) {
 
 void fold_journal(self_pointer self) {
   auto& st = of(self);
-  auto reader = journal_reader::open(st.context->layout.root);
+  auto reader = journal_reader::open(st.context->layout.root); // event by event: all goals of all time
   if (!reader)
     return;
   const auto ok = reader->read(journal_filter{}, [&](const event& e) {

@@ -174,6 +174,8 @@ void act(self_pointer self) {
         auto draft = st.log->draft(event_kind::node_state, {}, {}, c.node, "node " + c.node + " is " + std::string{name_of(c.to)} + ": " + c.reason,
                                    {{"state", std::string{name_of(c.to)}}, {"from", std::string{name_of(c.from)}}, {"incarnation", c.incarnation},
                                     {"epoch", c.epoch}, {"reason", c.reason}});
+        if (st.options.node_gone && (c.to == member_state::dead || c.to == member_state::left))
+          st.options.node_gone(c.node, c.reason);
         if (c.from != member_state::left)
           record_later(self, std::move(draft));
         else if (const auto durable = record(self, std::move(draft)); !durable) // its epoch must be, before it is told
@@ -399,6 +401,8 @@ acknowledgement drain(self_pointer self, const drain_node& m) {
     ack.problem = durable.error(); // it drains, but a head that starts again would not know
     return ack;
   }
+  if (st.options.node_drains)
+    st.options.node_drains(m.node);
   ack.text = "node " + m.node + " gets no new work; " + std::to_string(i->busy) + " of its slots are still busy";
   act(self);
   return ack;

@@ -8,6 +8,7 @@
 #include "cluster/worker/task_runner.hpp"
 
 #include <atomic>
+#include <functional>
 #include <memory>
 
 namespace flywheel {
@@ -22,6 +23,9 @@ struct dispatcher_options {
   std::shared_ptr<task_channel> channel;
   std::shared_ptr<std::atomic<unsigned>> usable_slots; ///< kept up to date, for whoever plans
   std::string shared_token;                  ///< as in <state>/run/cluster.token
+  // For others who count on a node; from the dispatcher's thread. May be empty.
+  std::function<void(const std::string& node, const std::string& reason)> node_gone = {}; ///< given up, replaced, or left
+  std::function<void(const std::string& node)> node_drains = {};
 };
 
 /// Members known from the journal get dead_after to speak. A pool that does not start makes the head a node without slots, and says so.

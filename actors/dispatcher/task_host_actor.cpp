@@ -412,6 +412,12 @@ task_host_agent::behavior_type host(self_pointer self, const task_host_options& 
 
 } // namespace
 
+bool shares_files(const std::string& welcome) {
+  const auto body = control::decode(welcome);
+  const auto terms = body ? dispatch::welcome_from(*body) : result<dispatch::welcome>{body.error()};
+  return terms && reads_token(*terms);
+}
+
 task_host_agent spawn_task_host(caf::actor_system& system, task_host_options options) { return system.spawn<caf::detached>(host, std::move(options)); }
 
 } // namespace flywheel

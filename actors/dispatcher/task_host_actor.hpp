@@ -26,6 +26,9 @@ struct task_host_options {
   std::function<void(const std::string& sentence)> log;   ///< what an operator should see
 };
 
+/// Whether this node sees the files of the head that welcomed it with this text (dispatch::welcome): the token that stands there is in them.
+bool shares_files(const std::string& welcome);
+
 task_host_agent spawn_task_host(caf::actor_system& system, task_host_options options);
 
 } // namespace flywheel

@@ -102,9 +102,9 @@ peer_state state_of(const connection& c, bool connected) {
   return m;
 }
 
-/// Tells the cluster's service who came or went.
+/// Tells every service who came or went.
 void announce(self_pointer self, const peer_state& m) {
-  if (const auto service = self->state.options.services->find(std::string{gate::cluster_service}))
+  for (const auto& service : self->state.options.services->all())
     cafx::anon_send(service, m);
 }
 

@@ -7,6 +7,7 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <vector>
 
 namespace flywheel {
 
@@ -22,6 +23,13 @@ public:
     const std::lock_guard lock{mutex_};
     const auto i = services_.find(name);
     return i == services_.end() ? gate_service{} : i->second;
+  }
+  std::vector<gate_service> all() const {
+    const std::lock_guard lock{mutex_};
+    std::vector<gate_service> handles;
+    for (const auto& [name, handle] : services_)
+      handles.push_back(handle);
+    return handles;
   }
   void clear() {
     const std::lock_guard lock{mutex_};

@@ -6,6 +6,8 @@
 #include "actors/gate/watchman_actor.hpp"
 #include "actors/node/control_desk.hpp"
 #include "actors/protocol/control_format.hpp"
+#include "actors/remote_agents/agent_desk_actor.hpp"
+#include "actors/remote_agents/agent_proxy_actor.hpp"
 #include "cluster/base/ids.hpp"
 #include "cluster/base/json.hpp"
 #include "cluster/content/publish.hpp"
@@ -145,13 +147,27 @@ std::function<result<std::unique_ptr<task_runner>>(worker_pool_events)> cluster_
   d.channel = channel_;
   d.usable_slots = usable_slots_;
   d.shared_token = token_;
+  agents_ = spawn_agent_desk(system, {gate_, &context});
+  services_.set(std::string{gate::agents_service}, agents_);
+  d.node_gone = [agents = agents_](const std::string& node, const std::string& reason) {
+    peer_state gone;
+    gone.peer = node;
+    gone.problem = error{errc::unreachable, reason, node};
+    cafx::anon_send(agents, std::move(gone));
+  };
+  d.node_drains = [agents = agents_](const std::string& node) { cafx::anon_send(agents, drain_node{node, {}}); };
   usable_slots_->store(std::max(1u, static_cast<unsigned>(slots_.size())));
   dispatcher_ = spawn_dispatcher(system, context, std::move(d));
   services_.set(std::string{gate::cluster_service}, dispatcher_);
-  watchman_ = spawn_watchman(system, {{"gate", caf::actor_cast<caf::actor>(gate_)}, {"dispatcher", caf::actor_cast<caf::actor>(dispatcher_)}});
+  watchman_ = spawn_watchman(system, {{"gate", caf::actor_cast<caf::actor>(gate_)}, {"dispatcher", caf::actor_cast<caf::actor>(dispatcher_)},
+                                        {"agent desk", caf::actor_cast<caf::actor>(agents_)}});
   return [dispatcher = dispatcher_, channel = channel_](worker_pool_events events) -> result<std::unique_ptr<task_runner>> {
     return make_cluster_runner(dispatcher, channel, std::move(events));
   };
+}
+
+caf::actor cluster_head::seat(const std::string& agent, std::function<caf::actor()> start_here) {
+  return spawn_agent_seat(*system_, {agent, agents_, std::move(start_here)});
 }
 
 status cluster_head::open(const state_layout& layout) {
@@ -172,7 +188,7 @@ void cluster_head::open_desk(node& owner, std::function<void()> stop_requested) 
 
 void cluster_head::stop() {
   services_.clear();
-  for (const auto& a : {caf::actor_cast<caf::actor>(gate_), caf::actor_cast<caf::actor>(dispatcher_), caf::actor_cast<caf::actor>(desk_), watchman_})
+  for (const auto& a : {caf::actor_cast<caf::actor>(gate_), caf::actor_cast<caf::actor>(dispatcher_), caf::actor_cast<caf::actor>(agents_), caf::actor_cast<caf::actor>(desk_), watchman_})
     if (a) {
       caf::scoped_actor self{*system_};
       self->send_exit(a, caf::exit_reason::user_shutdown);
@@ -180,6 +196,7 @@ void cluster_head::stop() {
     }
   gate_ = nullptr;
   dispatcher_ = nullptr;
+  agents_ = nullptr;
   desk_ = nullptr;
   watchman_ = nullptr;
 }

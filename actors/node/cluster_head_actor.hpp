@@ -17,6 +17,9 @@ public:
   /// Starts gate and dispatcher; returns how the trainer gets its task runner. `context` outlives all.
   std::function<result<std::unique_ptr<task_runner>>(worker_pool_events)> start(caf::actor_system& system, const agent_context& context,
                                                                                 const std::vector<std::string>& worker_command);
+  /// On which node `agent` lives is decided here; `start_here` makes it on this one. To be entered in the directory in its place.
+  caf::actor seat(const std::string& agent, std::function<caf::actor()> start_here);
+  const agent_desk_agent& agents() const noexcept { return agents_; }
   /// Opens the port, and writes <state>/run/cluster.json: {"address", "head", "pid"}. address_in_use, ...
   status open(const state_layout& layout);
   void open_desk(node& owner, std::function<void()> stop_requested);
@@ -35,6 +38,7 @@ private:
   caf::actor_system* system_ = nullptr;
   gate_agent gate_;
   dispatcher_agent dispatcher_;
+  agent_desk_agent agents_;
   gate_service desk_;
   caf::actor watchman_;
   std::vector<slot> slots_;

@@ -1,10 +1,15 @@
 #include "actors/node/member_node_actor.hpp"
 
+#include "actors/architect/architect_actor.hpp"
+#include "actors/data_steward/data_steward_actor.hpp"
 #include "actors/dispatcher/task_host_actor.hpp"
+#include "actors/evaluator/evaluator_actor.hpp"
 #include "actors/gate/access_policy.hpp"
 #include "actors/gate/gate_actor.hpp"
 #include "actors/gate/tls_transport_actor.hpp"
 #include "actors/gate/watchman_actor.hpp"
+#include "actors/hpo/hpo_actor.hpp"
+#include "actors/remote_agents/agent_host_actor.hpp"
 #include "cluster/base/ids.hpp"
 #include "cluster/base/json.hpp"
 #include "cluster/content/publish.hpp"
@@ -29,6 +34,17 @@ struct member_config : caf::actor_system_config {
     cafx::set(*this, "scheduler.max-threads", std::size_t{2});
   }
 };
+/// Agents that may live here: those of agent_messages::placeable.
+agent_host_options host_of_agents() {
+  const auto untyped = [](const auto& handle) { return caf::actor_cast<caf::actor>(handle); };
+  agent_host_options a;
+  a.make["data_steward"] = [=](caf::actor_system& system, const agent_context& context) { return untyped(spawn_data_steward(system, context)); };
+  a.make["architect"] = [=](caf::actor_system& system, const agent_context& context) { return untyped(spawn_architect(system, context)); };
+  a.make["hpo"] = [=](caf::actor_system& system, const agent_context& context) { return untyped(spawn_hpo(system, context)); };
+  a.make["evaluator"] = [=](caf::actor_system& system, const agent_context& context) { return untyped(spawn_evaluator(system, context)); };
+  a.shares_files = [](const std::string& welcome) { return shares_files(welcome); };
+  return a;
+}
 } // namespace
 
 struct member_node::impl {
@@ -36,8 +52,10 @@ struct member_node::impl {
   std::string name;
   member_config config;
   service_directory services;
+  std::shared_ptr<std::vector<std::shared_ptr<void>>> worlds; ///< of agents; until the system has ended
   std::unique_ptr<caf::actor_system> system;
   gate_agent gate;
+  agent_host_agent agents;
   task_host_agent host;
   caf::actor watchman;
 };
@@ -89,7 +107,17 @@ result<std::unique_ptr<member_node>> member_node::start(member_options options, 
   h.gate = s.gate;
   s.host = spawn_task_host(*s.system, std::move(h));
   s.services.set(std::string{gate::cluster_service}, s.host);
-  s.watchman = spawn_watchman(*s.system, {{"gate", caf::actor_cast<caf::actor>(s.gate)}, {"task host", caf::actor_cast<caf::actor>(s.host)}});
+  auto a = host_of_agents();
+  a.gate = s.gate;
+  a.time = &time;
+  a.code = options.code_version;
+  a.cores = std::max(1u, static_cast<unsigned>(options.slots.size()));
+  a.log = options.log;
+  s.worlds = a.worlds;
+  s.agents = spawn_agent_host(*s.system, std::move(a));
+  s.services.set(std::string{gate::agents_service}, s.agents);
+  s.watchman = spawn_watchman(*s.system, {{"gate", caf::actor_cast<caf::actor>(s.gate)}, {"task host", caf::actor_cast<caf::actor>(s.host)},
+                                          {"agent host", caf::actor_cast<caf::actor>(s.agents)}});
   cafx::anon_send(s.gate, gate_dial{options.head_host, options.head_port});
   return n;
 }
@@ -102,16 +130,18 @@ void member_node::stop() {
     caf::scoped_actor self{*s.system};
     cafx::request(self.ptr(), s.host, goodbye_within, shut_down{}).receive([](acknowledgement&) {}, [](caf::error&) {});
     s.services.clear();
-    for (const auto& a : {caf::actor_cast<caf::actor>(s.host), caf::actor_cast<caf::actor>(s.gate), s.watchman}) {
+    for (const auto& a : {caf::actor_cast<caf::actor>(s.agents), caf::actor_cast<caf::actor>(s.host), caf::actor_cast<caf::actor>(s.gate), s.watchman}) {
       self->send_exit(a, caf::exit_reason::user_shutdown);
       self->wait_for(a);
     }
   }
   s.host = nullptr;
+  s.agents = nullptr;
   s.gate = nullptr;
   s.watchman = nullptr;
   s.system->await_actors_before_shutdown(false);
   s.system.reset();
+  s.worlds.reset();
   s.directory.reset();
 }
 

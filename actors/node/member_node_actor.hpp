@@ -1,5 +1,5 @@
 #pragma once
-// A node that works for a head: gate and task host in one process, no agents, no journal.
+// A node that works for a head: gate, task host and agent host in one process; no journal.
 
 #include "cluster/base/clock.hpp"
 #include "cluster/placement/slot.hpp"
@@ -20,6 +20,7 @@ struct member_options {
   std::uint16_t head_port = 0;
   std::vector<slot> slots;
   std::vector<std::string> worker_command; ///< argv of a worker process
+  std::string code_version;                ///< for lineage
   std::function<void(const std::string& reason)> shut_down;  ///< from an actor's thread: end this process soon
   std::function<void(const std::string& sentence)> log;
 };

@@ -3,6 +3,8 @@
 #include "actors/node/cluster_head_actor.hpp"
 #include "actors/node/supervisor_actor.hpp"
 #include "actors/protocol/agent_directory.hpp"
+#include "actors/protocol/control_format.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/content/publish.hpp"
 
 #include <atomic>
@@ -23,6 +25,8 @@ struct node_config : caf::actor_system_config {
     cafx::set(*this, "scheduler.max-threads", std::size_t{2});
   }
 };
+
+using nlohmann::json;
 
 constexpr std::chrono::seconds answer_within{60};
 
@@ -100,7 +104,10 @@ result<std::unique_ptr<node>> node::start(node_options options, const time_sourc
   s.system = std::make_unique<caf::actor_system>(s.config);
   if (s.head)
     trainer.runner = s.head->start(*s.system, s.context, options.worker_command);
-  s.supervisor = spawn_supervisor(*s.system, s.context, std::move(trainer));
+  agent_seating seating;
+  if (s.head)
+    seating = [&head = *s.head](const std::string& agent, std::function<caf::actor()> start_here) { return head.seat(agent, std::move(start_here)); };
+  s.supervisor = spawn_supervisor(*s.system, s.context, std::move(trainer), std::move(seating));
   caf::scoped_actor self{*s.system};
   error failed{errc::ok, {}};
   cafx::request(self.ptr(), s.supervisor, answer_within, resume_atom_v)
@@ -132,7 +139,22 @@ fault no_cluster() { return error{errc::unsupported, "this Flywheel is not the h
 gate_answer node::nodes() {
   gate_answer none;
   none.problem = no_cluster();
-  return impl_->head ? impl_->ask<gate_answer>(impl_->head->dispatcher(), list_nodes{}) : none;
+  if (!impl_->head)
+    return none;
+  auto listed = impl_->ask<gate_answer>(impl_->head->dispatcher(), list_nodes{});
+  const auto seats = impl_->ask<gate_answer>(impl_->head->agents(), list_nodes{});
+  auto body = control::decode(listed.body);
+  const auto where = json::parse(seats.body, nullptr, false);
+  if (listed.problem || !body || !where.is_object())
+    return listed;
+  for (auto& n : (*body)["nodes"]) {
+    n["agents"] = n["head"] == true ? json::array({"conductor", "deployer", "learner", "monitor", "trainer"}) : json::array(); // these stay with the journal
+    for (const auto& [agent, at] : where.items())
+      if (at == (n["head"].get<bool>() ? "" : n["node"].get<std::string>()))
+        n["agents"].push_back(agent);
+  }
+  listed.body = control::encode(*body);
+  return listed;
 }
 acknowledgement node::drain(const drain_node& m) {
   return impl_->head ? impl_->ask<acknowledgement>(impl_->head->dispatcher(), m) : acknowledgement{no_cluster(), {}};

@@ -45,6 +45,16 @@ role make_role(std::string name, agent_directory* directory, Handle agent_direct
           }};
 }
 
+/// One that may live on another node.
+template <class Handle>
+role make_placed_role(const std::string& name, agent_directory* directory, Handle agent_directory::parts::*part, std::function<Handle()> spawn,
+                      const agent_seating& seating) {
+  if (!seating)
+    return make_role<Handle>(name, directory, part, std::move(spawn));
+  return make_role<Handle>(name, directory, part,
+                           [=] { return caf::actor_cast<Handle>(seating(name, [spawn] { return caf::actor_cast<caf::actor>(spawn()); })); });
+}
+
 void start_agent(self_pointer self, const role& r);
 
 void tell_the_others(self_pointer self, const std::string& agent, const std::string& cause) {
@@ -57,8 +67,10 @@ void tell_the_others(self_pointer self, const std::string& agent, const std::str
     cafx::send(self, parts.architect, m);
 }
 
-void agent_ended(self_pointer self, const role& r, const std::string& cause) {
+void agent_ended(self_pointer self, const role& r, const caf::error& e) {
   auto& st = self->state;
+  const bool node_went = e == caf::make_error(caf::exit_reason::remote_link_unreachable);
+  const auto cause = node_went ? std::string{"its node went"} : cafx::render(e);
   st.running.erase(r.name);
   if (st.stopping) {
     if (st.running.empty()) {
@@ -68,7 +80,7 @@ void agent_ended(self_pointer self, const role& r, const std::string& cause) {
     }
     return;
   }
-  const bool again = st.restarts.may_restart(r.name, st.context->time->mono());
+  const bool again = node_went || st.restarts.may_restart(r.name, st.context->time->mono()); // what happened to a node is no fault of its agents
   const scribe log{*st.context, "supervisor"};
   auto written = log.write(log.draft(event_kind::agent_state, {}, {}, r.name,
                                      "agent " + r.name + " ended (" + cause + ") and is " +
@@ -90,22 +102,21 @@ void start_agent(self_pointer self, const role& r) {
   auto& st = self->state;
   auto handle = r.start();
   st.running[r.name] = handle;
-  st.watch.add(self, handle, [self, &r](const caf::error& e) { agent_ended(self, r, cafx::render(e)); });
+  st.watch.add(self, handle, [self, &r](const caf::error& e) { agent_ended(self, r, e); });
 }
 
-std::vector<role> roles_of(caf::actor_system& system, const agent_context& context, const trainer_options& trainer) {
+std::vector<role> roles_of(caf::actor_system& system, const agent_context& context, const trainer_options& trainer, const agent_seating& seating) {
   using parts = agent_directory::parts;
   auto* d = context.agents;
   // The conductor behind those it sends work to at once; the learner behind the conductor, to whom it submits what it
   // finds unanswered in the journal.
   return {
-      make_role<evaluator_agent>("evaluator", d, &parts::evaluator, [&] { return spawn_evaluator(system, context); }),
-      make_role<data_steward_agent>("data_steward", d, &parts::data_steward,
-                                    [&] { return spawn_data_steward(system, context); }),
+      make_placed_role<evaluator_agent>("evaluator", d, &parts::evaluator, [&] { return spawn_evaluator(system, context); }, seating),
+      make_placed_role<data_steward_agent>("data_steward", d, &parts::data_steward, [&] { return spawn_data_steward(system, context); }, seating),
       make_role<trainer_agent>("trainer", d, &parts::trainer,
                                [&, trainer] { return spawn_trainer(system, context, trainer); }),
-      make_role<hpo_agent>("hpo", d, &parts::hpo, [&] { return spawn_hpo(system, context); }),
-      make_role<architect_agent>("architect", d, &parts::architect, [&] { return spawn_architect(system, context); }),
+      make_placed_role<hpo_agent>("hpo", d, &parts::hpo, [&] { return spawn_hpo(system, context); }, seating),
+      make_placed_role<architect_agent>("architect", d, &parts::architect, [&] { return spawn_architect(system, context); }, seating),
       make_role<monitor_agent>("monitor", d, &parts::monitor, [&] { return spawn_monitor(system, context); }),
       make_role<deployer_agent>("deployer", d, &parts::deployer, [&] { return spawn_deployer(system, context); }),
       make_role<conductor_agent>("conductor", d, &parts::conductor, [&] { return spawn_conductor(system, context); }),
@@ -114,10 +125,10 @@ std::vector<role> roles_of(caf::actor_system& system, const agent_context& conte
 }
 
 supervisor_agent::behavior_type supervisor(self_pointer self, const agent_context* context,
-                                           const trainer_options& trainer) {
+                                           const trainer_options& trainer, const agent_seating& seating) {
   auto& st = self->state;
   st.context = context;
-  st.roles = roles_of(self->home_system(), *context, trainer);
+  st.roles = roles_of(self->home_system(), *context, trainer, seating);
   return {
       [=](resume_atom) -> acknowledgement {
         for (const auto& r : self->state.roles)
@@ -147,8 +158,8 @@ supervisor_agent::behavior_type supervisor(self_pointer self, const agent_contex
 
 } // namespace
 
-supervisor_agent spawn_supervisor(caf::actor_system& system, const agent_context& context, trainer_options trainer) {
-  return system.spawn<caf::detached>(supervisor, &context, std::move(trainer));
+supervisor_agent spawn_supervisor(caf::actor_system& system, const agent_context& context, trainer_options trainer, agent_seating seating) {
+  return system.spawn<caf::detached>(supervisor, &context, std::move(trainer), std::move(seating));
 }
 
 } // namespace flywheel

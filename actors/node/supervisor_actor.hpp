@@ -13,6 +13,10 @@ using supervisor_agent = caf::typed_actor<
     cafx::sig<acknowledgement, crash_atom, std::string>, ///< end the named agent as a crash would
     cafx::sig<acknowledgement, tick_atom>>;               ///< stop everything; answered when every agent is gone
 
-supervisor_agent spawn_supervisor(caf::actor_system& system, const agent_context& context, trainer_options trainer);
+/// Decides where an agent lives, in a cluster (cluster_head::seat).
+using agent_seating = std::function<caf::actor(const std::string& agent, std::function<caf::actor()> start_here)>;
+
+/// `seating`: for agents that may live on other nodes; empty: all live here.
+supervisor_agent spawn_supervisor(caf::actor_system& system, const agent_context& context, trainer_options trainer, agent_seating seating = {});
 
 } // namespace flywheel

@@ -33,10 +33,7 @@ result<std::uint64_t> scribe::write(std::vector<event_draft> drafts) const {
 }
 result<std::uint64_t> scribe::write(event_draft d) const { return context_->log->append(std::move(d)); }
 
-result<std::vector<event>> scribe::read(const journal_filter& filter) const {
-  FLYWHEEL_TRY(const auto reader, journal_reader::open(context_->layout.root));
-  return reader.read(filter);
-}
+result<std::vector<event>> scribe::read(const journal_filter& filter) const { return context_->log->read(filter); }
 
 result<std::string> perform_effect(const scribe& s, const std::string& goal, const std::string& step,
                                    const std::string& key, const std::string& text, const json& intent,

@@ -2,7 +2,7 @@
 // What every agent of a node is given at birth: the doors to the durable plane. Outlives all agents of the node.
 
 #include "cluster/base/clock.hpp"
-#include "cluster/journal/journal.hpp"
+#include "cluster/journal/event_log.hpp"
 #include "cluster/journal/state_directory.hpp"
 
 #include <nlohmann/json_fwd.hpp>
@@ -22,7 +22,7 @@ class agent_directory;
 struct agent_context {
   state_layout layout;
   std::uint64_t epoch = 0;       ///< of this owner of the state directory (I5)
-  journal* log = nullptr;        ///< thread-safe
+  event_log* log = nullptr;      ///< thread-safe
   const time_source* time = nullptr;
   agent_directory* agents = nullptr; ///< who plays which part now
   std::string code;              ///< program version, for lineage

@@ -40,6 +40,11 @@ CAFX_INSPECT(gate_note, peer, service, body)
 CAFX_INSPECT(gate_call, peer, role, service, body, wait_ms)
 CAFX_INSPECT(peer_state, peer, role, text, incarnation, connected, dialled, problem)
 CAFX_INSPECT(gate_renew, incarnation, greeting)
+CAFX_INSPECT(agent_message, from, placement, to, kind, fields)
+CAFX_INSPECT(seat_wish, agent)
+CAFX_INSPECT(seat_given, problem, node, placement)
+CAFX_INSPECT(seat_move, reason)
+CAFX_INSPECT(letter_answer, peer, id, problem, body)
 CAFX_INSPECT(place_task, runner, account, task)
 CAFX_INSPECT(cancel_task, runner, task, reason)
 CAFX_INSPECT(close_runner, runner)
@@ -87,6 +92,11 @@ CAF_BEGIN_TYPE_ID_BLOCK(flywheel, first_custom_type_id)
   CAF_ADD_TYPE_ID(flywheel, (flywheel::gate_call))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::peer_state))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::gate_renew))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::agent_message))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::seat_wish))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::seat_given))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::seat_move))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::letter_answer))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::place_task))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::cancel_task))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::close_runner))
@@ -186,6 +196,21 @@ using gate_service = caf::typed_actor<
     cafx::sig<gate_answer, gate_call>,
     cafx::sig<void, gate_note>,
     cafx::sig<gate_answer, peer_state>>;
+
+/// Carries messages to agents that live elsewhere. Service "agents" of a node's gate.
+using agent_router = gate_service::extend<
+    cafx::sig<gate_answer, agent_message>>;     ///< body: the fields of the answer
+
+/// Knows where each agent lives; on the head.
+using agent_desk_agent = agent_router::extend<
+    cafx::sig<seat_given, seat_wish>,           ///< from a seat; the agent is started there when it is answered
+    cafx::sig<void, letter_answer>,             ///< from its own jobs
+    cafx::sig<gate_answer, list_nodes>,         ///< body: JSON, {"<agent>": "<node>"}
+    cafx::sig<acknowledgement, drain_node>,     ///< its agents move when nobody waits for them
+    cafx::sig<void, tick_atom>>;
+
+/// Runs the agents that the head placed here; on every other node.
+using agent_host_agent = agent_router;
 
 /// Knows who is in the cluster and which task runs where; on the head. Service "cluster" of the head's gate.
 using dispatcher_agent = gate_service::extend<

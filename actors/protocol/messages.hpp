@@ -93,6 +93,19 @@ struct peer_state { std::string peer, role, text; std::uint64_t incarnation = 0;
 /// From now on we are this incarnation: every connection is closed and dialled again, with this greeting.
 struct gate_renew { std::uint64_t incarnation = 0; std::string greeting; };
 
+// ---- agents on other nodes (actors/remote_agents) -------------------------------------------------------------------------
+/// A message of one agent to another, on its way: `kind` and `fields` (MessagePack) per agent_messages.hpp. `from` and `placement`: who sends it,
+/// if that one was placed here by the head. Answered with the fields of the answer.
+struct agent_message { std::string from; std::uint64_t placement = 0; std::string to, kind, fields; };
+/// A seat asks where its agent is to live; what it had before is ended.
+struct seat_wish { std::string agent; };
+/// `node` empty: on the head itself.
+struct seat_given { fault problem; std::string node; std::uint64_t placement = 0; };
+/// Ask for another place as soon as nobody waits for the agent's answer.
+struct seat_move { std::string reason; };
+/// What a job found out for a peer's letter: `body` is the answer's fields.
+struct letter_answer { std::string peer; std::uint64_t id = 0; fault problem; std::string body; };
+
 // ---- whoever orders tasks -> dispatcher; worker pool -> dispatcher, task host ----------------------------------------
 /// `task`: a worker_task as MessagePack (actors/dispatcher/dispatch_format.hpp). `runner`: who is told (task_channel).
 struct place_task { std::uint64_t runner = 0; std::string account, task; };

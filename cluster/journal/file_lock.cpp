@@ -4,6 +4,9 @@
 #include <cerrno>
 #include <charconv>
 #include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <thread>
@@ -28,16 +31,30 @@ int pid_in(int descriptor) {
   return pid;
 }
 
-/// A process that was killed has given up its memory, and so its command line, before its files and their locks.
+std::string proc_text(int pid, const char* name) {
+  const auto handle = open_file("/proc/" + std::to_string(pid) + "/" + name, O_RDONLY);
+  char bytes[4096];
+  const auto n = handle ? ::read(handle->get(), bytes, sizeof bytes) : -1;
+  return n > 0 ? std::string(bytes, static_cast<std::size_t>(n)) : std::string{};
+}
+
+/// A process that was killed first has the signal waiting for it, on a busy machine for a while; then it gives up its memory, and so its
+/// command line; then its files and their locks.
 bool is_ending(int pid) {
   if (pid <= 0)
     return false;
-  const auto handle = open_file("/proc/" + std::to_string(pid) + "/cmdline", O_RDONLY);
-  char first = 0;
-  return !handle || ::read(handle->get(), &first, 1) <= 0;
+  if (proc_text(pid, "cmdline").empty())
+    return true;
+  const auto status = proc_text(pid, "status");
+  for (const char* field : {"\nSigPnd:\t", "\nShdPnd:\t"})
+    if (const auto at = status.find(field); at != std::string::npos)
+      if ((std::strtoull(status.c_str() + at + std::strlen(field), nullptr, 16) >> (SIGKILL - 1) & 1) != 0)
+        return true;
+  return false;
 }
 
-constexpr int tries_min = 5, tries_while_ending = 1000;
+/// A healthy owner is believed after 0.2 s: between those states there are moments that look like health.
+constexpr int tries_min = 40, tries_while_ending = 1000;
 constexpr std::chrono::milliseconds between_tries{5};
 
 } // namespace
@@ -47,7 +64,8 @@ result<file_lock> file_lock::acquire(const std::filesystem::path& file, const st
   // Tried a few times: holder() below takes the lock for an instant to see whether it is free. And for some seconds while its owner is
   // on its way out: whoever starts a killed head again does so at once, and a large process takes a while to end.
   bool locked = try_lock(handle.get(), LOCK_EX);
-  for (int tries = 1; !locked && (tries < tries_min || (tries < tries_while_ending && is_ending(pid_in(handle.get())))); ++tries) {
+  for (int tries = 1, healthy = 0; !locked && tries < tries_while_ending && healthy < tries_min; ++tries) {
+    healthy += is_ending(pid_in(handle.get())) ? 0 : 1;
     std::this_thread::sleep_for(between_tries);
     locked = try_lock(handle.get(), LOCK_EX);
   }

@@ -357,15 +357,14 @@ result<std::uint64_t> journal::append(std::vector<event_draft> drafts) {
   return std::move(*a.seq);
 }
 
-result<std::uint64_t> journal::append(event_draft draft) {
-  std::vector<event_draft> drafts;
-  drafts.push_back(std::move(draft));
-  return append(std::move(drafts));
-}
-
 void journal::listen(std::function<void(const std::vector<event>&)> listener) {
   const std::lock_guard guard{impl_->listener_mutex};
   impl_->listener = std::move(listener);
+}
+
+result<std::vector<event>> journal::read(const journal_filter& filter) const {
+  FLYWHEEL_TRY(const auto reader, journal_reader::open(impl_->folder));
+  return reader.read(filter);
 }
 
 std::uint64_t journal::last_seq() const noexcept { return impl_->last_seq; }

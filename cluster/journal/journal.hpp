@@ -1,7 +1,7 @@
 #pragma once
 // The one append-only, hash-chained event log: SQLite, WAL, synchronous=FULL, group commit.
 
-#include "cluster/journal/event.hpp"
+#include "cluster/journal/event_log.hpp"
 
 #include <filesystem>
 #include <functional>
@@ -18,17 +18,6 @@ struct journal_options {
                                             ///< enough for a quick recovery, seldom enough to cost appenders little
 };
 
-struct journal_filter {
-  std::string goal;                ///< empty: all
-  std::string step;
-  std::string subject;
-  std::string key;
-  std::vector<event_kind> kinds;   ///< empty: all
-  std::uint64_t after_seq = 0;     ///< only events with a greater seq
-  std::uint64_t limit = 0;         ///< 0: no limit
-  bool newest_first = false;
-};
-
 /// What `flywheel journal verify` found.
 struct journal_verdict {
   bool intact = false;
@@ -41,32 +30,30 @@ struct journal_verdict {
 
 /// The writer. Exactly one per state directory; state_directory's lock guarantees it, and open() checks it again.
 /// append and append_async may be called from any thread; several callers share one fsync.
-class journal {
+class journal : public event_log {
 public:
   /// Opens or creates `folder`/journal.db, checks the chain's tail, and starts the committing thread.
   /// Errors: journal_damaged (with the first bad entry and what to do), state_locked, disk_full, permission_denied.
   static result<std::unique_ptr<journal>> open(const std::filesystem::path& folder, const time_source& time,
                                                journal_options options = {});
-  ~journal(); ///< commits what is queued, then closes
+  ~journal() override; ///< commits what is queued, then closes
 
-  /// Durable (fsynced) when it returns. All drafts land together, in order, or none. Returns the seq of the last one.
+  using event_log::append;
   /// After disk_full or io_failed nothing of the batch is in the journal and the journal stays usable.
   /// too_large: one draft exceeds limits::journal_event_bytes_max. An empty body is stored as "{}".
-  result<std::uint64_t> append(std::vector<event_draft> drafts);
-  result<std::uint64_t> append(event_draft draft);
-  /// As append; `done` is called once from the committing thread and must not block or call append.
-  void append_async(std::vector<event_draft> drafts, std::function<void(result<std::uint64_t>)> done);
+  result<std::uint64_t> append(std::vector<event_draft> drafts) override;
+  /// `done` is called from the committing thread.
+  void append_async(std::vector<event_draft> drafts, std::function<void(result<std::uint64_t>)> done) override;
+  /// Through a journal_reader of its own.
+  result<std::vector<event>> read(const journal_filter& filter) const override;
 
   /// Called after each commit from the committing thread with the new events, in order, and before append returns: a
   /// projection that is kept this way knows an event as soon as its writer goes on. One listener at a time; once
   /// listen() returns, the listener before is not running any more. It must not throw, nor call append or listen.
   void listen(std::function<void(const std::vector<event>&)> listener);
 
-  std::uint64_t last_seq() const noexcept;
+  std::uint64_t last_seq() const noexcept override;
   digest head() const;
-
-  journal(const journal&) = delete;
-  journal& operator=(const journal&) = delete;
 
 private:
   journal();

@@ -40,11 +40,12 @@ std::vector<folder_rule> build_rules() {
   rules.push_back({"actors/dispatcher",
                    {"actors/gate", "actors/protocol", "cluster/journal", "cluster/membership", "cluster/placement", "cluster/worker"},
                    "which task runs on which node"});
+  rules.push_back({"actors/remote_agents", {"actors/gate", "actors/protocol", "cluster/journal", "cluster/worker"}, "agents that live on another node than the head"});
   for (const auto& agent : agents)
     rules.push_back({agent, below_agents, "an agent: *_actor dispatches, pure units beside it decide"});
   auto below_node = agents;
   below_node.insert(below_node.end(), below_agents.begin(), below_agents.end());
-  below_node.insert(below_node.end(), {"actors/dispatcher", "actors/gate", "cluster/membership", "cluster/placement"});
+  below_node.insert(below_node.end(), {"actors/dispatcher", "actors/gate", "actors/remote_agents", "cluster/membership", "cluster/placement"});
   rules.push_back({"actors/node", below_node, "composition: starts, supervises and connects the agents"});
   auto below_client = below_node;
   below_client.insert(below_client.end(), {"actors/node", "gpu", "nccl", "cluster/gang", "models/gang"}); // `doctor` and `launch`
