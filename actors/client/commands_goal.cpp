@@ -2,6 +2,7 @@
 #include "actors/client/commands.hpp"
 #include "actors/client/control_client.hpp"
 #include "actors/client/control_route.hpp"
+#include "actors/client/event_source.hpp"
 #include "actors/client/goal_follower.hpp"
 #include "actors/client/goal_report.hpp"
 #include "actors/client/stop_signals.hpp"
@@ -17,6 +18,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -143,11 +145,10 @@ node_options options_for(const command_context& c) {
   return o;
 }
 
-/// Every goal of a state directory, folded from its journal.
-result<goal_table> read_goals(const std::filesystem::path& state) {
+/// Every goal of a journal, folded from it.
+result<goal_table> read_goals(event_source& events) {
   goal_table table;
-  FLYWHEEL_TRY(const auto reader, journal_reader::open(state));
-  FLYWHEEL_CHECK(reader.read(journal_filter{}, [&](const event& e) {
+  FLYWHEEL_TRY([[maybe_unused]] const auto last, events.read(journal_filter{}, [&](const event& e) {
     table.apply(e);
     return true;
   }));
@@ -171,29 +172,54 @@ std::vector<const goal_run*> to_serve(const goal_table& goals) {
 
 // ---- following from another process -----------------------------------------------------------------------------------
 
-/// Follows until the goal is over, waits for a person with nobody running it, or Ctrl-C.
-result<int> follow_from_outside(const command_context& c, const std::string& goal, std::uint64_t printed, bool report) {
+/// What is left to say when somebody stops following a goal that is not over.
+int leave_goal(const command_context& c, const goal_run& run, bool is_remote, bool asked_to_stop) {
+  const bool nobody = !is_remote && owner_pid(c.state) == 0;
+  if (nobody)
+    std::cerr << "nobody is running " << run.id << " now; to go on: flywheel serve (or run the goal file again)\n";
+  else if (asked_to_stop)
+    std::cerr << "stopped watching; " << run.id << " goes on\n";
+  return run.phase == goal_phase::waiting ? 6 : nobody ? 5 : 0;
+}
+
+/// Follows until the goal is over, waits for a person with nobody running it, or Ctrl-C. A head that is away is waited for: what happened is
+/// in its journal, and following goes on with the first entry that was not seen.
+result<int> follow_from_outside(const command_context& c, std::unique_ptr<event_source> events, const std::string& goal, bool report) {
   stop_signals stop;
-  goal_follower f{c.state, goal, printed, view_options(c)};
+  goal_follower f{std::move(events), goal, 0, view_options(c)};
   FLYWHEEL_TRY(auto seen, f.catch_up());
+  const bool is_remote = f.source().is_remote();
+  bool away = false;
   while (!f.run().over() && !stop.requested()) {
-    auto client = control_client::connect(c.state);
-    if (!client)
+    auto now = f.source().wait(seen, 1s);
+    if (now) {
+      const auto last = f.catch_up();
+      if (last)
+        seen = *last;
+      else
+        now = last.error();
+    }
+    if (now && std::exchange(away, false) && !c.line.quiet())
+      std::cerr << "the head is back\n";
+    if (now || stop.requested())
+      continue;
+    const auto code = now.error().code;
+    if (!is_remote && code == errc::unreachable)
       break;
-    auto grown = client->ask({{"op", "wait"}, {"after", seen}, {"timeout_ms", 1000}});
-    if (!grown && grown.error().code == errc::unreachable)
-      break;
-    FLYWHEEL_TRY(seen, f.catch_up());
+    if (code != errc::unreachable && code != errc::timed_out && code != errc::interrupted)
+      return now.error();
+    f.finish_line();
+    if (!std::exchange(away, true) && !c.line.quiet())
+      std::cerr << "the head is away (" << now.error().what << "); watching goes on when it is back\n";
+    pollfd pause{stop.fd(), POLLIN, 0}; // the gate dials by itself; there is nothing to wait for but time, or Ctrl-C
+    ::poll(&pause, 1, 250);
   }
-  FLYWHEEL_TRY([[maybe_unused]] const auto last, f.catch_up());
+  if (!is_remote) {
+    FLYWHEEL_TRY([[maybe_unused]] const auto last, f.catch_up());
+  }
   f.finish_line();
-  if (!f.run().over()) {
-    if (owner_pid(c.state) == 0)
-      std::cerr << "nobody is running " << goal << " now; to go on: flywheel serve (or run the goal file again)\n";
-    else if (stop.requested())
-      std::cerr << "stopped watching; " << goal << " goes on\n";
-    return f.run().phase == goal_phase::waiting ? 6 : owner_pid(c.state) == 0 ? 5 : 0;
-  }
+  if (!f.run().over())
+    return leave_goal(c, f.run(), is_remote, stop.requested());
   if (report)
     print_report(c, f);
   return exit_code_of(f.run());
@@ -215,7 +241,8 @@ result<int> hand_over(const command_context& c, const prepared_goal& g, bool fol
                    print_options_for_stdout(c.style, !c.colour));
     return 0;
   }
-  return follow_from_outside(c, g.id, 0, true);
+  FLYWHEEL_TRY(auto events, open_events(c));
+  return follow_from_outside(c, std::move(events), g.id, true);
 }
 
 /// Starts `flywheel serve` in the background and waits until it answers.
@@ -240,7 +267,7 @@ result<int> run_here(const command_context& c, const prepared_goal& g, node& n, 
   const auto ack = n.submit({g.id, user_name(), g.spec_json, c.line.flag("approve")});
   if (ack.problem)
     return ack.problem.to_error();
-  goal_follower f{c.state, g.id, ack.existed ? before : 0, view_options(c)};
+  goal_follower f{local_events(c.state), g.id, ack.existed ? before : 0, view_options(c)};
   FLYWHEEL_TRY(auto seen, f.catch_up());
   if (ack.existed && !c.line.quiet())
     std::cerr << (f.run().over() ? "goal " + g.id + " is " + std::string{name_of(f.run().phase)} + " already\n"
@@ -336,9 +363,10 @@ result<int> run_goal(const command_context& c) {
 }
 
 result<int> follow_goal(const command_context& c) {
-  FLYWHEEL_TRY(const auto goals, read_goals(c.state));
+  FLYWHEEL_TRY(auto events, open_events(c));
+  FLYWHEEL_TRY(const auto goals, read_goals(*events));
   FLYWHEEL_TRY(const auto id, find_goal(goals, c.line.argument("GOAL")));
-  return follow_from_outside(c, id, 0, true);
+  return follow_from_outside(c, std::move(events), id, true);
 }
 
 result<int> answer_request(const command_context& c, bool grant) {
@@ -352,10 +380,11 @@ result<int> answer_request(const command_context& c, bool grant) {
 }
 
 result<int> cancel_running(const command_context& c) {
-  auto id = c.line.argument("GOAL");
-  if (!c.line.given("cluster")) { // here the journal can be read, and a name is enough
-    FLYWHEEL_TRY(const auto goals, read_goals(c.state));
-    FLYWHEEL_TRY(id, find_goal(goals, id));
+  std::string id;
+  {
+    FLYWHEEL_TRY(auto events, open_events(c));
+    FLYWHEEL_TRY(const auto goals, read_goals(*events));
+    FLYWHEEL_TRY(id, find_goal(goals, c.line.argument("GOAL")));
   }
   FLYWHEEL_TRY(const auto route, open_route(c));
   FLYWHEEL_TRY(const auto reply, route->ask({{"op", "cancel"}, {"id", id}, {"user", user_name()},
@@ -392,7 +421,7 @@ result<int> own_state(const command_context& c, std::optional<cluster_options> c
   std::atomic<bool> asked_to_stop{false};
   FLYWHEEL_TRY(auto endpoint, control_endpoint::open(*n, [&] { asked_to_stop = true; }));
   n->open_desk([&] { asked_to_stop = true; });
-  if (auto goals = read_goals(c.state))
+  if (auto goals = read_goals(*local_events(c.state)))
     for (const auto* run : to_serve(*goals)) {
       const auto served = n->serve({run->id, run->spec_json});
       if (served.problem)
@@ -427,7 +456,7 @@ result<int> run_batch_job(const command_context& c, cluster_options cluster, con
   const auto ack = n->submit({g->id, user_name(), g->spec_json, c.line.flag("approve")});
   if (ack.problem)
     return ack.problem.to_error();
-  goal_follower f{c.state, g->id, ack.existed ? before : 0, view_options(c)};
+  goal_follower f{local_events(c.state), g->id, ack.existed ? before : 0, view_options(c)};
   FLYWHEEL_TRY(auto seen, f.catch_up());
   if (ack.existed && !c.line.quiet())
     std::cerr << (f.run().over() ? "goal " + g->id + " is " + std::string{name_of(f.run().phase)} + " already\n" : "continuing goal " + g->id + "\n");

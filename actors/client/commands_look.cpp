@@ -1,5 +1,6 @@
 #include "actors/client/commands.hpp"
-#include "actors/client/control_client.hpp"
+#include "actors/client/control_route.hpp"
+#include "actors/client/event_source.hpp"
 #include "actors/client/goal_report.hpp"
 #include "actors/client/why_answer.hpp"
 #include "checkpoints/registry.hpp"
@@ -17,15 +18,22 @@ namespace {
 
 using nlohmann::json;
 
+result<std::vector<event>> events_matching(const command_context& c, const journal_filter& filter) {
+  FLYWHEEL_TRY(const auto source, open_events(c));
+  std::vector<event> events;
+  FLYWHEEL_TRY([[maybe_unused]] const auto last, source->read(filter, [&](const event& e) {
+    events.push_back(e);
+    return true;
+  }));
+  return events;
+}
+
 /// Nothing has ever happened here: an empty list, not an error, for commands that list.
 result<std::vector<event>> all_events(const command_context& c) {
-  auto reader = journal_reader::open(c.state);
-  if (!reader) {
-    if (reader.error().code == errc::not_found)
-      return std::vector<event>{};
-    return std::move(reader).error();
-  }
-  return reader->read(journal_filter{});
+  auto events = events_matching(c, journal_filter{});
+  if (!events && events.error().code == errc::not_found && !asks_cluster(c))
+    return std::vector<event>{};
+  return events;
 }
 
 goal_table fold(const std::vector<event>& events) {
@@ -159,7 +167,7 @@ result<int> describe(const command_context& c) {
     }
     return 0;
   }
-  if (auto registry = model_registry::open(state_layout{c.state}.models()))
+  if (auto registry = asks_cluster(c) ? result<model_registry>{errc::unsupported, "models are described on the head's machine"} : model_registry::open(state_layout{c.state}.models()))
     if (auto version = registry->find(name)) {
       print_record(std::cout, version_row(*version, registry->aliases(version->model)), o);
       return 0;
@@ -172,8 +180,8 @@ namespace {
 /// What of the subject waits for a slot at this moment, and what would let it run; only a cluster's head knows.
 std::vector<std::string> waiting_now(const command_context& c, const why_subject& subject) {
   std::vector<std::string> lines;
-  auto client = control_client::connect(c.state);
-  const auto reply = client ? client->ask({{"op", "nodes"}}, std::chrono::seconds{5}) : result<json>{client.error()};
+  auto route = open_route(c);
+  const auto reply = route ? (*route)->ask({{"op", "nodes"}}, std::chrono::seconds{5}) : result<json>{route.error()};
   if (!reply)
     return lines;
   for (const auto& w : reply->value("waiting", json::array())) {
@@ -241,19 +249,18 @@ result<int> list_models(const command_context& c) {
 }
 
 result<int> show_journal(const command_context& c) {
-  FLYWHEEL_TRY(const auto reader, journal_reader::open(c.state));
   journal_filter filter;
   const auto limit = c.line.integer("limit");
   filter.limit = limit;
   filter.newest_first = limit != 0;
   if (const auto goal = c.line.text("goal"); !goal.empty()) {
-    FLYWHEEL_TRY(const auto events, reader.read(journal_filter{}));
+    FLYWHEEL_TRY(const auto events, events_matching(c, journal_filter{}));
     const auto found = find_subjects(events, goal);
     if (found.empty())
       return unknown(events, goal);
     filter.goal = found.front().goal;
   }
-  FLYWHEEL_TRY(auto events, reader.read(filter));
+  FLYWHEEL_TRY(auto events, events_matching(c, filter));
   if (filter.newest_first)
     std::reverse(events.begin(), events.end());
   if (c.style == output_style::table) {

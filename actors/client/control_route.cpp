@@ -38,10 +38,13 @@ private:
 
 } // namespace
 
-result<std::unique_ptr<control_route>> open_route(const command_context& c) {
+bool asks_cluster(const command_context& c) {
   const auto& options = c.line.command()->options;
-  const bool can_go_there = std::any_of(options.begin(), options.end(), [](const auto& o) { return o.name == "cluster"; });
-  if (!can_go_there || !c.line.given("cluster")) {
+  return std::any_of(options.begin(), options.end(), [](const auto& o) { return o.name == "cluster"; }) && c.line.given("cluster");
+}
+
+result<std::unique_ptr<control_route>> open_route(const command_context& c) {
+  if (!asks_cluster(c)) {
     FLYWHEEL_TRY(auto client, control_client::connect(c.state));
     return std::unique_ptr<control_route>{std::make_unique<local_route>(std::move(client))};
   }

@@ -18,6 +18,9 @@ public:
   virtual result<nlohmann::json> ask(const nlohmann::json& request, nanoseconds wait = std::chrono::seconds{65}) = 0;
 };
 
+/// Whether the command was told to speak to a cluster's head.
+bool asks_cluster(const command_context& c);
+
 /// unreachable with what to do; not_allowed if the cluster does not know the certificate.
 result<std::unique_ptr<control_route>> open_route(const command_context& c);
 

@@ -8,18 +8,17 @@
 
 namespace flywheel {
 
-goal_follower::goal_follower(std::filesystem::path state, std::string goal, std::uint64_t printed_seq, options o)
-    : state_(std::move(state)), goal_(std::move(goal)), options_(o), view_({o.colour, o.verbose}),
+goal_follower::goal_follower(std::unique_ptr<event_source> source, std::string goal, std::uint64_t printed_seq, options o)
+    : source_(std::move(source)), goal_(std::move(goal)), options_(o), view_({o.colour, o.verbose}),
       printed_(printed_seq), line_(std::cerr, terminal_of(STDERR_FILENO, !o.colour)) {
   run_.id = goal_;
 }
 
 result<std::uint64_t> goal_follower::catch_up() {
-  FLYWHEEL_TRY(const auto reader, journal_reader::open(state_));
   journal_filter filter;
   filter.goal = goal_;
   filter.after_seq = seen_;
-  FLYWHEEL_CHECK(reader.read(filter, [&](const event& e) {
+  FLYWHEEL_TRY(const auto last, source_->read(filter, [&](const event& e) {
     run_.apply(e);
     events_.push_back(e);
     seen_ = e.seq;
@@ -31,7 +30,7 @@ result<std::uint64_t> goal_follower::catch_up() {
   }));
   if (!options_.quiet && !run_.over())
     line_.show(view_.progress(system_clock().wall()), system_clock().mono());
-  return reader.last_seq();
+  return last;
 }
 
 void goal_follower::print(const event& e) {

@@ -1,9 +1,9 @@
 #pragma once
 // Follows a goal through the journal and prints what a person should see. Works in the owner's process and in any other.
 
+#include "actors/client/event_source.hpp"
 #include "actors/client/event_view.hpp"
 #include "actors/conductor/goal_run.hpp"
-#include "cluster/journal/journal.hpp"
 
 #include <optional>
 #include <vector>
@@ -18,10 +18,11 @@ public:
     bool colour = false;
   };
   /// Events up to `printed_seq` are known already and are folded without being printed.
-  goal_follower(std::filesystem::path state, std::string goal, std::uint64_t printed_seq, options o);
+  goal_follower(std::unique_ptr<event_source> source, std::string goal, std::uint64_t printed_seq, options o);
 
-  /// Reads what is new, prints it to standard error, folds it. Returns the last seq seen.
+  /// Reads what is new, prints it to standard error, folds it. Returns the journal's last seq. After an error it goes on where it was.
   result<std::uint64_t> catch_up();
+  event_source& source() noexcept { return *source_; }
   const goal_run& run() const noexcept { return run_; }
   const std::vector<event>& events() const noexcept { return events_; }
   /// Takes the progress line away, before something else is printed.
@@ -30,7 +31,7 @@ public:
 private:
   void print(const event& e);
 
-  std::filesystem::path state_;
+  std::unique_ptr<event_source> source_;
   std::string goal_;
   options options_;
   event_view view_;

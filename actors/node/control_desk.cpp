@@ -1,6 +1,7 @@
 #include "actors/node/control_desk.hpp"
 
 #include "actors/protocol/control_format.hpp"
+#include "actors/protocol/log_format.hpp"
 #include "cluster/base/json.hpp"
 
 #include <unistd.h>
@@ -10,6 +11,9 @@ namespace flywheel {
 using nlohmann::json;
 
 namespace {
+
+/// A page of the journal; with what is around it, it fits an envelope of the gate.
+constexpr std::size_t page_bytes_max = 512u << 10;
 
 json reply_of(const acknowledgement& a) { return a.problem ? control::failure(a.problem.to_error()) : json{{"ok", true}, {"text", a.text}}; }
 
@@ -42,7 +46,7 @@ json reply_of(const gate_answer& a) {
 
 bool may_do(role r, std::string_view op) noexcept {
   const auto at_least = [r](role wanted) { return r != role::node && r >= wanted; };
-  if (op == "ping" || op == "wait" || op == "nodes")
+  if (op == "ping" || op == "wait" || op == "nodes" || op == "events")
     return r == role::node || at_least(role::viewer);
   if (op == "submit" || op == "cancel")
     return at_least(role::submitter);
@@ -73,6 +77,15 @@ json control_desk::carry_out(const json& m, const control_caller& from) const {
     return reply_of(owner_->rollback({text_of(m, "model"), user, text_of(m, "reason"), static_cast<std::uint32_t>(number_of(m, "to"))}));
   if (op == "nodes")
     return reply_of(owner_->nodes());
+  if (op == "events") {
+    const auto i = m.find("filter");
+    const auto filter = i == m.end() ? result<journal_filter>{journal_filter{}} : log_format::filter_from(*i);
+    auto page = filter ? log_format::page(owner_->state(), *filter, page_bytes_max) : result<json>{filter.error()};
+    if (!page)
+      return control::failure(page.error());
+    (*page)["ok"] = true;
+    return std::move(*page);
+  }
   if (op == "drain")
     return reply_of(owner_->drain({text_of(m, "node"), user}));
   if (op == "down" || op == "stop") {

@@ -1,12 +1,11 @@
 #include "actors/remote_agents/agent_desk_actor.hpp"
 
 #include "actors/protocol/agent_directory.hpp"
+#include "actors/protocol/log_format.hpp"
 #include "actors/remote_agents/agent_messages.hpp"
 #include "actors/remote_agents/agent_placement.hpp"
 #include "actors/remote_agents/letter_line.hpp"
-#include "actors/remote_agents/log_format.hpp"
 #include "actors/remote_agents/remote_log_actor.hpp"
-#include "cluster/journal/journal.hpp"
 
 #include <cstdio>
 
@@ -260,25 +259,6 @@ void append(self_pointer self, const std::string& peer, std::uint64_t id, const 
   });
 }
 
-result<json> page(const std::filesystem::path& folder, const journal_filter& filter) {
-  FLYWHEEL_TRY(const auto reader, journal_reader::open(folder));
-  json events = json::array();
-  std::size_t bytes = 0;
-  bool more = false;
-  FLYWHEEL_CHECK(reader.read(filter, [&](const event& e) {
-    if (bytes >= page_bytes_max) {
-      more = true;
-      return false;
-    }
-    bytes += e.body.size() + e.text.size() + 512;
-    events.push_back(log_format::to_json(e));
-    return true;
-  }));
-  if (more && filter.newest_first)
-    return error{errc::too_large, "the newest entries that were asked for do not fit one page", {}, "ask with a smaller limit"};
-  return json{{"events", events}, {"more", more}};
-}
-
 /// On a thread of its own: it may be long.
 void read(self_pointer self, const std::string& peer, std::uint64_t id, const json& fields) {
   const auto filter = log_format::filter_from(fields.value("filter", json{}));
@@ -286,7 +266,7 @@ void read(self_pointer self, const std::string& peer, std::uint64_t id, const js
     return send_answer(self, peer, id, filter.error(), json::object());
   const agent_desk_agent me{self};
   self->home_system().spawn<caf::detached>([=, root = self->state.options.context->layout.root, f = *filter](caf::event_based_actor* job) {
-    const auto found = page(root, f);
+    const auto found = log_format::page(root, f, page_bytes_max);
     letter_answer a{peer, id, {}, {}};
     if (found)
       a.body = packed(*found);

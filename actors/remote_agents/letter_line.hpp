@@ -4,7 +4,7 @@
 #include "actors/gate/access_policy.hpp"
 #include "actors/protocol/agents.hpp"
 #include "actors/remote_agents/letter_box.hpp"
-#include "actors/remote_agents/text_or_bytes.hpp"
+#include "actors/protocol/text_or_bytes.hpp"
 #include "cluster/base/json.hpp"
 
 #include <memory>

@@ -4,7 +4,7 @@
 // is unknown is ignored.
 
 #include "actors/protocol/agents.hpp"
-#include "actors/remote_agents/text_or_bytes.hpp"
+#include "actors/protocol/text_or_bytes.hpp"
 #include "cluster/base/json.hpp"
 
 #include <limits>

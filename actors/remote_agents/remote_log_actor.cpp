@@ -1,6 +1,6 @@
 #include "actors/remote_agents/remote_log_actor.hpp"
 
-#include "actors/remote_agents/log_format.hpp"
+#include "actors/protocol/log_format.hpp"
 #include "cluster/base/json.hpp"
 
 namespace flywheel {

@@ -1,8 +1,12 @@
-#include "actors/remote_agents/log_format.hpp"
+#include "actors/protocol/log_format.hpp"
 
 #include "cluster/base/json.hpp"
+#include "cluster/journal/journal.hpp"
 
 #include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
 
 using namespace flywheel;
 using nlohmann::json;
@@ -77,4 +81,44 @@ TEST(log_format, every_field_must_be_there_and_of_its_type) {
   }
   EXPECT_FALSE(log_format::events_from(json::object()));
   EXPECT_FALSE(log_format::drafts_from(json{}));
+}
+
+TEST(log_format, pages_put_together_are_the_journal) {
+  char name[] = "/tmp/fw-page-XXXXXX";
+  const std::filesystem::path folder = ::mkdtemp(name);
+  EXPECT_EQ(log_format::page(folder, {}, 1000).error().code, errc::not_found);
+  {
+    auto log = journal::open(folder, system_clock());
+    ASSERT_TRUE(log);
+    for (int i = 0; i < 50; ++i) {
+      event_draft d;
+      d.goal = i % 2 == 0 ? "even" : "odd";
+      d.text = std::string(static_cast<std::size_t>(i) * 100, 'x'); // some larger than a page
+      ASSERT_TRUE((*log)->append(std::move(d)));
+    }
+    for (const std::size_t bytes : {std::size_t{0}, std::size_t{2000}, std::size_t{10'000}, std::size_t{1} << 20}) {
+      journal_filter f;
+      f.goal = "odd";
+      std::uint64_t seen = 0;
+      for (bool more = true; more;) {
+        const auto page = log_format::page(folder, f, bytes);
+        ASSERT_TRUE(page) << page.error().to_string();
+        const auto events = log_format::events_from(page->at("events"));
+        ASSERT_TRUE(events);
+        ASSERT_FALSE(events->empty());
+        for (const auto& e : *events)
+          EXPECT_EQ(e.seq, (seen += 2));
+        more = page->at("more").get<bool>();
+        f.after_seq = events->back().seq;
+        EXPECT_EQ(page->at("last"), 50);
+      }
+      EXPECT_EQ(seen, 50U) << bytes;
+    }
+    journal_filter newest;
+    newest.newest_first = true;
+    EXPECT_EQ(log_format::page(folder, newest, 2000).error().code, errc::too_large);
+    newest.limit = 1;
+    EXPECT_EQ(log_format::page(folder, newest, 2000)->at("events").at(0)["seq"], 50);
+  }
+  std::filesystem::remove_all(folder);
 }

@@ -1,9 +1,10 @@
-#include "actors/remote_agents/log_format.hpp"
+#include "actors/protocol/log_format.hpp"
 
-#include "actors/remote_agents/text_or_bytes.hpp"
+#include "actors/protocol/text_or_bytes.hpp"
 
 #include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
+#include "cluster/journal/journal.hpp"
 
 namespace flywheel::log_format {
 
@@ -121,6 +122,27 @@ result<journal_filter> filter_from(const json& j) {
     f.kinds.push_back(*kind);
   }
   return f;
+}
+
+result<json> page(const std::filesystem::path& folder, const journal_filter& filter, std::size_t bytes_max) {
+  FLYWHEEL_TRY(const auto reader, journal_reader::open(folder));
+  json events = json::array();
+  std::size_t bytes = 0;
+  bool more = false;
+  FLYWHEEL_CHECK(reader.read(filter, [&](const event& e) {
+    const auto size = e.body.size() + e.text.size() + e.goal.size() + e.subject.size() + e.key.size() + 512;
+    if (!events.empty() && bytes + size > bytes_max) {
+      more = true;
+      return false;
+    }
+    bytes += size;
+    events.push_back(to_json(e));
+    return true;
+  }));
+  if (more && filter.newest_first)
+    return error{errc::too_large, "the newest entries that were asked for do not fit one page", {}, "ask with a smaller limit"};
+  FLYWHEEL_TRY(const auto last, reader.last_seq());
+  return json{{"events", std::move(events)}, {"more", more}, {"last", last}};
 }
 
 } // namespace flywheel::log_format
