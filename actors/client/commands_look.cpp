@@ -1,6 +1,6 @@
+#include "actors/client/cluster_events.hpp"
 #include "actors/client/commands.hpp"
 #include "actors/client/control_route.hpp"
-#include "actors/client/event_source.hpp"
 #include "actors/client/goal_report.hpp"
 #include "actors/client/why_answer.hpp"
 #include "checkpoints/registry.hpp"

@@ -1,11 +1,10 @@
 #pragma once
-// Where a command reads what has happened: the journal in the state folder, whether or not anybody runs it; or, with --cluster, the head's, page by
-// page over its port.
+// Where a command reads what has happened: the journal in the state folder, whether or not anybody runs it; or the head's (cluster_events.hpp).
 
-#include "actors/client/commands.hpp"
 #include "cluster/base/clock.hpp"
 #include "cluster/journal/event_log.hpp"
 
+#include <filesystem>
 #include <functional>
 #include <memory>
 
@@ -23,8 +22,6 @@ public:
   virtual bool is_remote() const noexcept = 0;
 };
 
-/// As the command's --cluster says. Errors as of open_route.
-result<std::unique_ptr<event_source>> open_events(const command_context& c);
 /// The state folder's.
 std::unique_ptr<event_source> local_events(std::filesystem::path state);
 
