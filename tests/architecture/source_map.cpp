@@ -107,7 +107,6 @@ const std::vector<untested_unit>& untested_units() {
       {"actors/client/commands_look.cpp", "the whole program: tests/process runs it"},
       {"actors/client/commands_use.cpp", "the whole program: tests/process runs it"},
       {"actors/client/cluster_events.cpp", "the whole program: tests/process/watching_test runs it"},
-      {"actors/client/control_client.cpp", whole},
       {"actors/client/control_route.cpp", whole},
       {"actors/client/goal_follower.cpp", whole},
       {"actors/client/serving_place.cpp", whole},
