@@ -1,7 +1,8 @@
 // flywheel chaos: strikes a cluster as a file says, mends what it did, and judges the promises.
 
-#include "actors/client/chaos_view.hpp"
 #include "actors/client/commands.hpp"
+
+#include "actors/client/chaos_view.hpp"
 #include "actors/client/control_client.hpp"
 #include "actors/client/stop_signals.hpp"
 #include "cluster/base/ids.hpp"
@@ -58,6 +59,7 @@ public:
     if (c_.line.flag("dry-run"))
       return show_plan();
     FLYWHEEL_CHECK(confirm());
+    FLYWHEEL_TRY(lock_, file_lock::acquire(layout_.log() / "chaos.lock", "the rehearsals of " + c_.state.string())); // one at a time
     stop_signals stop;
     stop_ = &stop;
     FLYWHEEL_CHECK(begin());
@@ -526,6 +528,7 @@ private:
   undo_keeper keeper_;
   chaos_planner planner_;
   state_layout layout_;
+  file_lock lock_;
   stop_signals* stop_ = nullptr;
 
   std::string address_, head_;

@@ -154,9 +154,11 @@ TEST(chaos_planner, who_is_frozen_is_not_struck_again_nor_what_is_in_it) {
   workers.selector.nodes = {"node1"};
   workers.start_after = 1s;
   s.experiments.push_back(workers);
-  for (const auto& stroke : all_of({s, 3}, population(2)))
-    if (stroke.experiment == 1)
+  for (const auto& stroke : all_of({s, 3}, population(2))) {
+    if (stroke.experiment == 1) {
       EXPECT_EQ(stroke.victims.empty(), stroke.at < 20s) << stroke.at.count();
+    }
+  }
 }
 
 TEST(chaos_planner, an_agent_is_not_ended_oftener_than_its_supervisor_bears) {
