@@ -113,8 +113,9 @@ private:
   }
 
   result<int> show_plan() {
+    const auto there = subjects_here(c_.state, nodes_here(c_.state, address_, names_));
     for (auto at = planner_.next(); at; at = planner_.next())
-      for (const auto& s : planner_.due(*at, subjects_here(c_.state, nodes_here(c_.state, address_, names_)))) {
+      for (const auto& s : planner_.due(*at, there)) {
         say(stroke_line(order_.spec.experiments[s.experiment], s));
         strokes_.push_back(stroke_json(order_.spec.experiments[s.experiment], s, {}));
       }

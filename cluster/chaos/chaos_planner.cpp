@@ -25,6 +25,9 @@ bool is_struck(const chaos_experiment& e, const chaos_subject& s) {
   return false;
 }
 
+/// Under what a victim is kept from another stroke. A node whose clock is wrong can be struck by anything but another wrong clock.
+std::string mark_of(const chaos_experiment& e, const chaos_subject& s) { return e.kind == "TimeChaos" ? "clock of " + s.name : s.name; }
+
 } // namespace
 
 nanoseconds aftermath(const chaos_experiment& e) {
@@ -64,7 +67,7 @@ bool chaos_planner::fits(const chaos_experiment& e, const chaos_subject& s, nano
     const auto i = busy_until_.find(name);
     return i != busy_until_.end() && i->second > now;
   };
-  if (busy(s.name) || busy(s.node)) // whose node is frozen or gone is out of reach, too
+  if (busy(mark_of(e, s)) || busy(s.name) || busy(s.node)) // whose node is frozen or gone is out of reach, too
     return false;
   if (const auto i = deaths_.find(s.name); s.what == sort::agent && i != deaths_.end())
     return std::count_if(i->second.begin(), i->second.end(), [&](nanoseconds t) { return now - t < agent_kills_within; }) < static_cast<std::ptrdiff_t>(agent_kills_max);
@@ -104,7 +107,7 @@ std::vector<chaos_stroke> chaos_planner::due(nanoseconds now, const std::vector<
     s.candidates = candidates.size();
     s.victims = chosen(e, s.number, std::move(candidates));
     for (const auto& v : s.victims) {
-      auto& until = busy_until_[v.name];
+      auto& until = busy_until_[mark_of(e, v)];
       until = std::max(until, *at + aftermath(e));
       if (v.what == sort::agent)
         deaths_[v.name].push_back(*at);

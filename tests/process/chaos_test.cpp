@@ -165,7 +165,7 @@ TEST_F(rehearsal, what_cannot_be_done_is_refused_before_anything_starts) {
   const auto wrong = faults("wrong", "", "  - {name: a, kind: PodChaos, action: pod-kil}\n");
   auto end = run(w, {"chaos", wrong});
   EXPECT_EQ(end.exit_code, 2);
-  EXPECT_THAT(end.err, HasSubstr("wrong.yaml:5:38: error: 'pod-kil' is no action of PodChaos"));
+  EXPECT_THAT(end.err, HasSubstr("wrong.yaml:5:39: error: 'pod-kil' is no action of PodChaos"));
   const auto cannot = faults("cannot", "",
                              "  - {name: kill, kind: PodChaos, action: pod-kill, selector: {role: node}}\n"
                              "  - {name: link, kind: NetworkChaos, action: partition, selector: {role: node}, duration: 1s}\n"

@@ -31,7 +31,7 @@ TEST(chaos_view, strokes_name_whom_and_how_long) {
   e.kind = "StressChaos";
   e.action.clear();
   s.lasting = 3s;
-  EXPECT_THAT(stroke_line(e, s), HasSubstr("workers: StressChaos for 3s"));
+  EXPECT_THAT(stroke_line(e, s), HasSubstr("workers: StressChaos for 3.0s"));
 }
 
 TEST(chaos_view, verdicts_show_reasons_and_evidence) {

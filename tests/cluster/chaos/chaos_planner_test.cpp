@@ -123,7 +123,8 @@ TEST(chaos_planner, only_what_is_selected_is_struck) {
   const auto there = population(4);
   auto e = kills("all");
   e.selector.role = "node";
-  for (const auto& v : all_of({one(e, 4s), 1}, there).front().victims)
+  const auto others = all_of({one(e, 4s), 1}, there);
+  for (const auto& v : others.front().victims)
     EXPECT_TRUE(v.what == sort::node && !v.head) << v.name;
   e.selector.nodes = {"node2", "head"};
   EXPECT_EQ(names_of(all_of({one(e, 4s), 1}, there)), std::vector<std::string>{"0:node2,"});
@@ -159,6 +160,24 @@ TEST(chaos_planner, who_is_frozen_is_not_struck_again_nor_what_is_in_it) {
       EXPECT_EQ(stroke.victims.empty(), stroke.at < 20s) << stroke.at.count();
     }
   }
+}
+
+TEST(chaos_planner, a_wrong_clock_keeps_nobody_from_other_strokes) {
+  auto clock = kills();
+  clock.name = "clock";
+  clock.kind = "TimeChaos";
+  clock.action.clear();
+  clock.duration = 30s;
+  clock.selector.role = "head";
+  auto s = one(clock, 20s);
+  s.experiments.push_back(kills());
+  s.experiments[1].name = "kill";
+  s.experiments[1].selector.role = "head";
+  std::size_t clocks = 0, killed = 0;
+  for (const auto& stroke : all_of({s, 1}, population(2)))
+    (stroke.experiment == 0 ? clocks : killed) += stroke.victims.size();
+  EXPECT_EQ(clocks, 1U) << "not while it is wrong already";
+  EXPECT_EQ(killed, 4U);
 }
 
 TEST(chaos_planner, an_agent_is_not_ended_oftener_than_its_supervisor_bears) {
