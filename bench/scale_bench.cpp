@@ -95,6 +95,7 @@ json placement(std::size_t nodes) {
   for (std::size_t i = 0; i < nodes; ++i) {
     worker_task t;
     t.task = {"trial-" + std::to_string(i), 1, "trial", "{}"};
+    t.time_max = 1h;
     if (!table.submit("goal", std::move(t), clock.mono()))
       fail("a trial is refused");
   }
