@@ -463,6 +463,34 @@ std::vector<command_spec> use_commands() {
   };
 }
 
+std::vector<command_spec> chaos_commands() {
+  return {
+      {.path = "chaos",
+       .section = cluster_section,
+       .summary = "Rehearse faults on this cluster, and judge whether its promises were kept",
+       .description =
+           "Strikes the cluster as FILE says, in Chaos Mesh's words (docs/chaos.md): kills and freezes nodes, workers, ranks and agents, cuts and "
+           "slows links, fills the disk, burns CPU time, sets the head's clock wrong. It strikes only processes of this user on this machine that "
+           "hold this cluster's state folders, and undoes everything, also when it is itself interrupted or killed.\n\n"
+           "What cannot be done here is refused, with what is missing, before anything starts. The seed is printed first; the same seed, on "
+           "the same population, strikes the same.\n\n"
+           "Afterwards goals have the file's 'settle' time to end. Then the promises I1 to I15 are judged from the journal, the registry and what is left "
+           "behind: kept, broken (with the entries that show it) or not judged (and why). The verdict is recorded in the journal, where a goal's "
+           "policy.release.require_chaos looks for it, and a report is written.",
+       .examples = {{"flywheel chaos examples/chaos.yaml", "rehearse what the file says on the cluster of the state folder"},
+                    {"flywheel chaos nightly.yaml --seed 7", "the strokes of an earlier rehearsal again"},
+                    {"flywheel chaos nightly.yaml --dry-run", "what would be struck, if everybody stays where they are"}},
+       .arguments = {{"FILE", file, true, false, "the faults, as YAML or JSON", {}}},
+       .options = {{.name = "seed", .kind = integer, .value_name = "N", .help = "where all chance comes from; default: another one each time"},
+                   {.name = "dry-run", .help = "check, and print the strokes; strike nobody"},
+                   {.name = "yes", .letter = 'y', .help = "strike a cluster that 'flywheel up --local' did not start, without asking"},
+                   {.name = "report", .kind = file, .value_name = "FILE", .help = "where the report goes; default: log in the state folder"}},
+       .exits = {{1, "a promise was broken, or it did not become quiet"}, {2, "the file is wrong, or something in it cannot be done here"}, {4, "nobody said yes"},
+                 exit_unreachable, {130, "stopped by Ctrl-C (143: by SIGTERM); everything is undone"}},
+       .also = {"rehearse", "rehearsal", "inject", "faults"}},
+  };
+}
+
 std::vector<command_spec> gang_commands() {
   return {
       {.path = "launch",
@@ -526,7 +554,7 @@ std::vector<command_spec> gang_commands() {
 
 std::vector<command_spec> build_table() {
   std::vector<command_spec> table;
-  for (auto& part : {goal_commands(), decision_commands(), cluster_commands(), use_commands(), gang_commands()})
+  for (auto& part : {goal_commands(), decision_commands(), cluster_commands(), use_commands(), gang_commands(), chaos_commands()})
     table.insert(table.end(), part.begin(), part.end());
   constexpr std::string_view order[] = {goals_section, look_section, decide_section, use_section, data_section, cluster_section, gang_section, machine_section};
   std::stable_sort(table.begin(), table.end(), [&](const command_spec& a, const command_spec& b) {

@@ -36,6 +36,7 @@ constexpr entry handlers[] = {
     {"journal show", show_journal}, {"doctor", run_doctor}, {"version", print_version},
     {"certs init", make_authority}, {"certs issue", issue_certificate}, {"certs show", show_certificate},
     {"node", run_node}, {"up", start_local_cluster}, {"nodes", list_nodes_of}, {"drain", drain_one}, {"down", end_cluster},
+    {"chaos", rehearse_faults},
     {"launch", launch_gang},    {"worker gang-train", train_one_rank}, {"_keep", keep_for_launcher},
     {"slurm render", render_slurm_script}, {"slurm submit", submit_to_slurm}, {"slurm boot", boot_in_slurm}, {"slurm node", work_in_slurm},
     {"_worker", work},

@@ -80,6 +80,8 @@ result<int> render_slurm_script(const command_context& c);
 result<int> submit_to_slurm(const command_context& c);
 result<int> boot_in_slurm(const command_context& c);
 result<int> work_in_slurm(const command_context& c);
+// commands_chaos.cpp
+result<int> rehearse_faults(const command_context& c);
 // commands_certs.cpp
 result<int> make_authority(const command_context& c);
 result<int> issue_certificate(const command_context& c);

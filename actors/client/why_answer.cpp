@@ -70,6 +70,7 @@ bool shapes(event_kind k) {
   case event_kind::rollout_state:
   case event_kind::incident:
   case event_kind::node_state:
+  case event_kind::rehearsal:
   case event_kind::agent_state: return true;
   default: return false;
   }

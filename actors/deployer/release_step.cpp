@@ -1,5 +1,6 @@
 #include "actors/deployer/release_step.hpp"
 
+#include "actors/deployer/rehearsal_policy.hpp"
 #include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/content/publish.hpp"
@@ -37,6 +38,22 @@ status copy_model(const std::filesystem::path& from, const std::filesystem::path
   return publish_file(to / "evaluation.json", evaluation.dump(1) + "\n");
 }
 
+/// policy.release.require_chaos: lets the release pass, or says which rehearsal is missing. Either is a decision.
+status check_rehearsals(const scribe& log, const run_step& m, const goal_spec& spec) {
+  const auto& rules = spec.policy.release.require_chaos;
+  if (rules.empty())
+    return success();
+  journal_filter filter;
+  filter.kinds = {event_kind::rehearsal};
+  FLYWHEEL_TRY(const auto rehearsals, log.read(filter));
+  const auto verdict = judge_rehearsals(rules, rehearsals, log.context().time->wall());
+  FLYWHEEL_TRY([[maybe_unused]] const auto seq, log.write(log.decision(m.goal, m.step, verdict.passed ? "let the release pass" : "refuse the release", verdict.reason,
+                                                                       {{"rehearsals", verdict.seqs}}, json::array())));
+  if (verdict.passed)
+    return success();
+  return error{errc::gate_failed, verdict.reason, "policy.release.require_chaos", "run: flywheel chaos FILE, then submit the goal again"};
+}
+
 } // namespace
 
 result<step_outcome> release_model(const agent_context& context, const run_step& m) {
@@ -47,6 +64,7 @@ result<step_outcome> release_model(const agent_context& context, const run_step&
   const auto folder = evaluated.value("winner", json::object()).value("folder", std::string{});
   if (evaluated.value("gate", "") != "pass" || folder.empty())
     return error{errc::gate_failed, "no model has passed the evaluation of " + m.goal};
+  FLYWHEEL_CHECK(check_rehearsals(log, m, spec));
   const auto key = m.step + "/" + m.goal;
   const auto name = spec.serve.model.empty() ? spec.name : spec.serve.model;
 

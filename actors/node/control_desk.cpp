@@ -2,7 +2,12 @@
 
 #include "actors/protocol/control_format.hpp"
 #include "actors/protocol/log_format.hpp"
+#include "cluster/base/clock_skew.hpp"
+#include "cluster/base/ids.hpp"
 #include "cluster/base/json.hpp"
+#include "cluster/base/text.hpp"
+
+#include <algorithm>
 
 #include <unistd.h>
 
@@ -40,6 +45,47 @@ json reply_of(const gate_answer& a) {
     return control::failure(body.error());
   (*body)["ok"] = true;
   return *body;
+}
+
+constexpr std::int64_t skew_ns_max = 10LL * 365 * 86'400 * 1'000'000'000, skew_lasts_ns_max = 3'600LL * 1'000'000'000;
+constexpr std::size_t rehearsal_bytes_max = 256u << 10;
+
+json recorded(result<std::uint64_t> seq) { return seq ? json{{"ok", true}, {"seq", *seq}} : control::failure(seq.error()); }
+
+/// What a rehearsal of faults came to, as `flywheel chaos` judged it: policy.release.require_chaos reads it.
+json record_rehearsal(node& owner, const json& m, const std::string& user) {
+  const auto name = text_of(m, "experiment"), digest = text_of(m, "digest"), state = text_of(m, "state");
+  const auto report = m.find("report");
+  const bool known = state == "began" || state == "kept" || state == "broken" || state == "stopped";
+  const bool hex = digest.size() == 64 && digest.find_first_not_of("0123456789abcdef") == std::string::npos;
+  if (!is_valid_name(name) || !known || !hex || report == m.end() || !report->is_object())
+    return control::failure(error{errc::invalid_argument, "a rehearsal has an experiment, its digest, a state and a report"});
+  json body = *report;
+  body["state"] = state;
+  body["by"] = user;
+  event_draft d{event_kind::rehearsal, {}, {}, name, digest, "chaos", printable(text_of(m, "text"), 1000), {}, 0};
+  d.body = body.dump(-1, ' ', false, json::error_handler_t::replace);
+  if (d.body.size() > rehearsal_bytes_max)
+    return control::failure(error{errc::too_large, "the report of a rehearsal has more than " + format_bytes(rehearsal_bytes_max)});
+  return recorded(owner.record(std::move(d)));
+}
+
+/// Wrong time for a while. What it was for stands in the journal, so that its times can be explained; that comes first.
+json skew_clock(node& owner, const json& m, const std::string& user) {
+  const auto number = [&](const char* key) {
+    const auto i = m.find(key);
+    return i != m.end() && i->is_number_integer() ? i->get<std::int64_t>() : std::int64_t{0};
+  };
+  const auto by = number("by_ns"), lasting = number("lasting_ns");
+  if (by < -skew_ns_max || by > skew_ns_max || lasting < 0 || lasting > skew_lasts_ns_max)
+    return control::failure(error{errc::invalid_argument, "a clock is skewed by at most ten years, for at most an hour"});
+  auto reply = recorded(owner.record({event_kind::note, {}, {}, "clock", {}, "chaos",
+                                      user + (by == 0 ? " ends the wrong time" : " sets the head's wall clock wrong by " + std::to_string(by / 1'000'000) + " ms for " +
+                                                                                     format_duration(nanoseconds{lasting})),
+                                      json{{"by_ns", by}, {"lasting_ns", lasting}}.dump(), 0}));
+  if (reply.value("ok", false))
+    skew_wall_clock(nanoseconds{by}, nanoseconds{lasting});
+  return reply;
 }
 
 } // namespace
@@ -88,6 +134,14 @@ json control_desk::carry_out(const json& m, const control_caller& from) const {
   }
   if (op == "drain")
     return reply_of(owner_->drain({text_of(m, "node"), user}));
+  if (op == "rehearsal")
+    return record_rehearsal(*owner_, m, user);
+  if (op == "skew")
+    return skew_clock(*owner_, m, user);
+  if (op == "crash") {
+    const auto ended = owner_->crash_agent(text_of(m, "agent"));
+    return ended ? json{{"ok", true}} : control::failure(ended.error());
+  }
   if (op == "down" || op == "stop") {
     if (op == "down")
       if (const auto told = owner_->shut_down_nodes({user}); told.problem)

@@ -62,6 +62,8 @@ public:
   std::uint64_t wait_after(std::uint64_t seq, nanoseconds wait);
   /// Called from the committing thread after each commit; must not block. Kept until the node ends.
   void on_commit(std::function<void()> f);
+  /// Appends an event in this owner's epoch; durable when it returns. Any thread but an agent's.
+  result<std::uint64_t> record(event_draft d);
   /// Ends an agent as a crash would; for tests and rehearsals. not_found for an unknown name.
   status crash_agent(const std::string& name);
   /// Lets the agents finish what they are writing, ends workers, releases the state directory. Idempotent.

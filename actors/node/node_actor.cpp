@@ -185,6 +185,11 @@ void node::on_commit(std::function<void()> f) {
   impl_->listeners.push_back(std::move(f));
 }
 
+result<std::uint64_t> node::record(event_draft d) {
+  d.epoch = impl_->context.epoch;
+  return impl_->log->append(std::move(d));
+}
+
 status node::crash_agent(const std::string& name) {
   caf::scoped_actor self{*impl_->system};
   acknowledgement ack;

@@ -1,6 +1,9 @@
 #include "cluster/base/clock.hpp"
 
+#include "cluster/base/clock_skew.hpp"
+
 #include <array>
+#include <atomic>
 #include <cstdio>
 #include <ctime>
 
@@ -13,9 +16,16 @@ std::int64_t read_ns(clockid_t id) {
   return static_cast<std::int64_t>(t.tv_sec) * 1'000'000'000 + t.tv_nsec;
 }
 
+// Lock-free, so that a signal handler may still read the clock.
+std::atomic<std::int64_t> skew_ns{0}, skewed_until_ns{0};
+static_assert(std::atomic<std::int64_t>::is_always_lock_free);
+
 class machine_clock final : public time_source {
 public:
-  wall_time wall() const override { return {read_ns(CLOCK_REALTIME)}; }
+  wall_time wall() const override {
+    const auto skew = skew_ns.load(std::memory_order_acquire);
+    return {read_ns(CLOCK_REALTIME) + (skew != 0 && read_ns(CLOCK_MONOTONIC) < skewed_until_ns.load(std::memory_order_relaxed) ? skew : 0)};
+  }
   mono_time mono() const override { return {read_ns(CLOCK_MONOTONIC)}; }
 };
 
@@ -24,6 +34,12 @@ public:
 const time_source& system_clock() {
   static const machine_clock instance;
   return instance;
+}
+
+void skew_wall_clock(nanoseconds by, nanoseconds lasting) noexcept {
+  skew_ns.store(0, std::memory_order_release);
+  skewed_until_ns.store(read_ns(CLOCK_MONOTONIC) + lasting.count(), std::memory_order_relaxed);
+  skew_ns.store(by.count(), std::memory_order_release);
 }
 
 std::string to_iso8601(wall_time t) {

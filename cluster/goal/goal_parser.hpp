@@ -26,6 +26,11 @@ struct goal_problem {
   std::string source_line;             ///< its line, if `file` is set
 };
 
+/// Problems of any file that is read this way, as people read them.
+std::string render_problems(const std::vector<goal_problem>& problems, std::string_view file, std::string_view text, bool colour);
+/// At most warnings.
+bool no_errors(const std::vector<goal_problem>& problems);
+
 /// The families that can be searched and their hyper-parameters, as plain data: this folder does not know the models.
 /// known() names what models/families.cpp searches; a test holds the two together.
 struct goal_vocabulary {

@@ -94,7 +94,7 @@ std::string goal_reader::unknown_key(const goal_entry& entry, const schema_recor
     std::replace(plain.begin(), plain.end(), '-', '_');
     suggestion = std::string{nearest(plain, keys)};
     int found = 0;
-    if (const std::string home = home_of(plain, goal_record(), "", found); suggestion.empty() && found == 1 && home != path)
+    if (const std::string home = home_of(plain, root_, "", found); suggestion.empty() && found == 1 && home != path)
       message += "; it belongs under '" + home + "'";
     else if (suggestion.empty()) {
       std::string all;

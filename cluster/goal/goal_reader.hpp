@@ -30,8 +30,9 @@ private:
 
 class goal_reader {
 public:
-  goal_reader(goal_problems& problems, goal_places& places, const goal_vocabulary& vocabulary)
-      : problems_(problems), places_(places), vocabulary_(vocabulary) {}
+  /// `root`: of the whole file, where an unknown key is looked for.
+  goal_reader(goal_problems& problems, goal_places& places, const goal_vocabulary& vocabulary, const schema_record& root = goal_record())
+      : problems_(problems), places_(places), vocabulary_(vocabulary), root_(root) {}
 
   /// Reads `node` into `owner`, the struct that `record` describes. `at`: where to say that something is missing.
   void read(const goal_node& node, const schema_record& record, void* owner, const std::string& path, goal_place at);
@@ -57,6 +58,7 @@ private:
   goal_problems& problems_;
   goal_places& places_;
   const goal_vocabulary& vocabulary_;
+  const schema_record& root_;
 };
 
 /// JSON to a tree without places (all 1:1), for reading specs back. Bounded in depth and nodes; false if it exceeds them.

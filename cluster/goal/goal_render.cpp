@@ -48,6 +48,8 @@ std::string shown_line(std::string_view line, std::uint32_t column, std::size_t&
 
 std::string plural(std::size_t n, const char* word) { return std::to_string(n) + " " + word + (n == 1 ? "" : "s"); }
 
+} // namespace
+
 std::string render_problems(const std::vector<goal_problem>& problems, std::string_view file, std::string_view text, bool colour) {
   if (text.starts_with("\xef\xbb\xbf"))
     text.remove_prefix(3);
@@ -87,8 +89,6 @@ std::string render_problems(const std::vector<goal_problem>& problems, std::stri
 bool no_errors(const std::vector<goal_problem>& problems) {
   return std::all_of(problems.begin(), problems.end(), [](const goal_problem& p) { return p.warning; });
 }
-
-} // namespace
 
 bool goal_parse::ok() const noexcept { return no_errors(problems); }
 bool contract_parse::ok() const noexcept { return no_errors(problems); }

@@ -268,6 +268,17 @@ void check_policy(const checker& check, const policy_spec& p) {
   if (!actions.contains("rollout") && std::none_of(p.approvals.begin(), p.approvals.end(), [](const auto& a) { return a.action.empty(); }))
     check.error("policy.approvals", "missing", "no rule says who approves 'rollout', so nothing could ever go into production; add {action: rollout, by: [\"@me\"]}");
 
+  std::set<std::string_view> rehearsals;
+  for (std::size_t i = 0; i < p.release.require_chaos.size() && !check.problems.full(); ++i) {
+    const rehearsal_rule& r = p.release.require_chaos[i];
+    const std::string path = at("policy.release.require_chaos", i);
+    if (!r.experiment.empty() && !rehearsals.insert(r.experiment).second)
+      check.error(dot(path, "experiment"), "duplicate", "the rehearsal " + in_quotes(r.experiment) + " is asked for already");
+    const bool hex = r.digest.find_first_not_of("0123456789abcdef") == std::string::npos;
+    if (!r.digest.empty() && (!hex || r.digest.size() < 12 || r.digest.size() > 64))
+      check.error(dot(path, "digest"), "range", "a digest is 12 to 64 of the digits 0-9 and a-f, as `flywheel chaos` prints it");
+  }
+
   const std::vector<double>& steps = p.rollout.steps;
   if (steps.empty() && !check.places.has("policy.rollout.steps[0]"))
     check.error("policy.rollout.steps", "missing", "a rollout needs at least one step", "[100]");

@@ -1,42 +1,16 @@
 #include "cluster/goal/goal_schema.hpp"
 
 #include "cluster/base/limits.hpp"
+#include "cluster/goal/schema_access.hpp"
 
 namespace flywheel {
 namespace {
 
-template <class M> struct member_traits;
-template <class Owner, class Type> struct member_traits<Type Owner::*> {
-  using owner = Owner;
-  using type = Type;
-};
-template <auto M> auto& member(void* owner) {
-  return static_cast<typename member_traits<decltype(M)>::owner*>(owner)->*M;
-}
-template <auto M> constexpr field_access leaf() {
-  field_access a;
-  a.leaf = [](void* owner) -> field_slot { return &member<M>(owner); };
-  return a;
-}
-template <auto M> constexpr field_access sub() {
-  field_access a;
-  a.record = [](void* owner) -> void* { return &member<M>(owner); };
-  return a;
-}
-template <auto M> constexpr field_access subs() {
-  field_access a;
-  a.size = [](void* owner) { return member<M>(owner).size(); };
-  a.item = [](void* owner, std::size_t i) -> void* { return &member<M>(owner)[i]; };
-  a.append = [](void* owner) -> void* { return &member<M>(owner).emplace_back(); };
-  a.clear = [](void* owner) { member<M>(owner).clear(); };
-  return a;
-}
-template <class T> void* defaults() {
-  static T value{};
-  return &value;
-}
-
 using enum field_type;
+using schema_access::defaults;
+using schema_access::leaf;
+using schema_access::sub;
+using schema_access::subs;
 constexpr double largest = 1e15;                 ///< whole numbers up to here are exact in JSON everywhere
 constexpr double ten_years = 10 * 365 * 86400.0; ///< seconds
 
@@ -262,11 +236,36 @@ const schema_record& retrain_record() {
   return r;
 }
 
+const schema_record& rehearsal_record() {
+  static const schema_record r{
+      "a rehearsal of faults that must have been passed",
+      {{.key = "experiment", .type = name, .at = leaf<&rehearsal_rule::experiment>(),
+        .help = "The name in the file of faults that `flywheel chaos` was run with.", .example = "nightly", .required = true},
+       {.key = "digest", .type = text, .at = leaf<&rehearsal_rule::digest>(),
+        .help = "What that file said: the digest that `flywheel chaos` prints, at least 12 of its digits. Empty: any file of that name.",
+        .example = "3f2a9c0d11ee"},
+       {.key = "max_age", .type = duration, .at = leaf<&rehearsal_rule::max_age>(),
+        .help = "The longest that the rehearsal may be ago.", .example = "7d", .min = 0, .max = ten_years, .above_min = true}},
+      defaults<rehearsal_rule>(), "experiment"};
+  return r;
+}
+
+const schema_record& release_record() {
+  static const schema_record r{
+      "what must be true before a model is released",
+      {{.key = "require_chaos", .type = records, .at = subs<&release_spec::require_chaos>(),
+        .help = "Rehearsals of faults (`flywheel chaos`) that this cluster must have passed lately.", .of = &rehearsal_record()}},
+      defaults<release_spec>(), ""};
+  return r;
+}
+
 const schema_record& policy_record() {
   static const schema_record r{
       "who decides, how carefully it goes live, what is watched",
       {{.key = "approvals", .type = records, .at = subs<&policy_spec::approvals>(), .help = "Who must approve what.",
         .of = &approval_record()},
+       {.key = "release", .type = record, .at = sub<&policy_spec::release>(),
+        .help = "What must be true before a model is released, besides the metric.", .of = &release_record()},
        {.key = "rollout", .type = record, .at = sub<&policy_spec::rollout>(),
         .help = "How traffic moves to a new version, and when it moves back.", .of = &rollout_record()},
        {.key = "watch", .type = record, .at = sub<&policy_spec::watch>(), .help = "What counts as a shift while the model serves.",

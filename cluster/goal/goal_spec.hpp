@@ -107,8 +107,18 @@ struct retrain_spec {
   nanoseconds cooldown = std::chrono::hours{1};
   double budget_fraction = 0.5;          ///< of this goal's search budget
 };
+/// A rehearsal of faults (`flywheel chaos`) that must have been passed.
+struct rehearsal_rule {
+  std::string experiment;                ///< the name in the file
+  std::string digest;                    ///< of the file, or the start of it; empty: any of that name
+  nanoseconds max_age = std::chrono::hours{7 * 24};
+};
+struct release_spec {
+  std::vector<rehearsal_rule> require_chaos;
+};
 struct policy_spec {
   std::vector<approval_rule> approvals{{"rollout", {"@me"}, std::chrono::hours{24}}};
+  release_spec release;
   rollout_spec rollout;
   watch_spec watch;
   retrain_spec retrain;

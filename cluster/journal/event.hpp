@@ -35,6 +35,7 @@ enum class event_kind : std::uint8_t {
   observation,         ///< what a monitor saw (drift scores, health); body: evidence
   node_state,          ///< subject: node; body: {"state": alive|suspect|dead|left|draining, "incarnation", "epoch", "reason"}
   agent_state,         ///< subject: agent; body: {"state": started|restarted|gave_up, "cause"}
+  rehearsal,           ///< subject: name of the file of faults; key: its digest; body: {"state": began|kept|broken|stopped, ...}
   note,                ///< anything else a person may want to find
 };
 std::string_view name_of(event_kind kind) noexcept;

@@ -59,33 +59,50 @@ std::optional<std::vector<slot_id>> slot_table::fit(const gang_request& r, const
     const slot* what;
     std::uint32_t free;
   };
-  std::map<std::string, std::vector<candidate>> by_node;
-  for (const auto& [id, e] : slots_) {
-    if (!suits(e, r))
-      continue;
-    const auto extra = as_if_free.find(id);
+  /// What is free of a slot for this request; nothing if it does not do.
+  const auto free_of = [&](const slot_id& id, const entry& e) -> std::uint32_t {
+    if (e.what.kind != r.kind || e.what.memory < r.memory_min || !e.excluded.empty())
+      return 0;
+    const auto extra = as_if_free.empty() ? as_if_free.end() : as_if_free.find(id);
     const std::uint32_t free = std::min(whole, whole - e.held + (extra == as_if_free.end() ? 0 : extra->second));
-    if (free >= r.share)
-      by_node[id.node].push_back({&e.what, free});
+    return free >= r.share ? free : 0;
+  };
+  // Every slot is looked at for every request, thousands of them: first only how many each node has.
+  struct place {
+    std::map<slot_id, entry>::const_iterator first, last;
+    std::size_t size = 0;
+  };
+  std::vector<place> nodes;
+  for (auto i = slots_.begin(); i != slots_.end();) {
+    place here{i, i, 0};
+    const bool closed = draining(i->first.node);
+    for (; here.last != slots_.end() && here.last->first.node == i->first.node; ++here.last)
+      here.size += !closed && free_of(here.last->first, here.last->second) > 0 ? 1 : 0;
+    if (here.size > 0)
+      nodes.push_back(here);
+    i = here.last;
   }
   std::vector<slot_id> chosen;
   while (chosen.size() < r.ranks) {
     const std::size_t wanted = r.ranks - chosen.size();
-    // The smallest node that takes all the rest; without one the largest there is.
-    auto best = by_node.end();
-    for (auto i = by_node.begin(); i != by_node.end(); ++i) {
-      if (best == by_node.end()) {
+    // The smallest node that takes all the rest; without one the largest there is. Of equal ones the first by name.
+    auto best = nodes.end();
+    for (auto i = nodes.begin(); i != nodes.end(); ++i) {
+      if (best == nodes.end()) {
         best = i;
         continue;
       }
-      const std::size_t mine = i->second.size(), its = best->second.size();
+      const std::size_t mine = i->size, its = best->size;
       const bool enough = mine >= wanted, its_enough = its >= wanted;
       if (enough != its_enough ? enough : enough ? mine < its : mine > its)
         best = i;
     }
-    if (best == by_node.end())
+    if (best == nodes.end())
       return std::nullopt;
-    auto& here = best->second;
+    std::vector<candidate> here;
+    for (auto i = best->first; i != best->last; ++i)
+      if (const auto free = free_of(i->first, i->second); free > 0)
+        here.push_back({&i->second.what, free});
     const std::size_t count = std::min(wanted, here.size());
     // One NUMA node if one has enough, the smallest of those.
     std::map<int, std::size_t> in_numa;
@@ -106,15 +123,15 @@ std::optional<std::vector<slot_id>> slot_table::fit(const gang_request& r, const
     });
     for (std::size_t i = 0; i < count; ++i)
       chosen.push_back(here[i].what->id);
-    by_node.erase(best);
+    nodes.erase(best);
   }
   return chosen;
 }
 
 bool slot_table::could_ever_fit(const gang_request& r) const {
   std::size_t suited = 0;
-  for (const auto& [id, e] : slots_)
-    suited += suits(e, r) ? 1 : 0;
+  for (auto i = slots_.begin(); i != slots_.end() && suited < r.ranks; ++i)
+    suited += suits(i->second, r) ? 1 : 0;
   return suited >= r.ranks;
 }
 

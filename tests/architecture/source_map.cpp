@@ -28,6 +28,7 @@ std::vector<folder_rule> build_rules() {
       {"gpu/models", {"gpu/kernels"}, "networks made of kernels"},
       {"nccl", {"cluster/base", "gpu"}, "how the ranks of a gang combine their gradients"},
       {"checkpoints", {"cluster/content"}, "HDF5 checkpoints, retention, the model registry"},
+      {"cluster/chaos", {"cluster/goal", "cluster/journal", "cluster/security", "checkpoints"}, "faults: a file of them, who is struck when, what was kept"},
       {"models", {"cluster/dataset", "cluster/statistics", "gpu/models", "checkpoints"}, "a fitted model: encoder and family together"},
       {"models/gang", {"cluster/gang", "nccl", "gpu/models", "checkpoints"}, "a training by the ranks of a gang"},
       {"deploy/server", {"cluster/base", "models"}, "HTTP model server"},
@@ -48,7 +49,7 @@ std::vector<folder_rule> build_rules() {
   below_node.insert(below_node.end(), {"actors/dispatcher", "actors/gate", "actors/remote_agents", "cluster/membership", "cluster/placement"});
   rules.push_back({"actors/node", below_node, "composition: starts, supervises and connects the agents"});
   auto below_client = below_node;
-  below_client.insert(below_client.end(), {"actors/node", "gpu", "nccl", "cluster/gang", "models/gang"}); // `doctor` and `launch`
+  below_client.insert(below_client.end(), {"actors/node", "gpu", "nccl", "cluster/chaos", "cluster/gang", "models/gang"}); // `doctor` and `launch`
   rules.push_back({"actors/client", below_client, "the command line"});
   return rules;
 }
@@ -100,6 +101,7 @@ const std::vector<untested_unit>& untested_units() {
       {"actors/client/commands.cpp", "the whole program: tests/process runs it"},
       {"actors/client/commands_certs.cpp", "the whole program: tests/process runs it"},
       {"actors/client/background_process.cpp", whole},
+      {"actors/client/commands_chaos.cpp", "the whole program: tests/process runs it"},
       {"actors/client/commands_cluster.cpp", "the whole program: tests/process runs it"},
       {"actors/client/commands_slurm.cpp", "the whole program: tests/process runs it"},
       {"actors/client/commands_goal.cpp", "the whole program: tests/process runs it"},

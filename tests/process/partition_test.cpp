@@ -119,3 +119,19 @@ TEST_F(partition, packets_to_the_node_are_lost_and_those_to_the_head_arrive) {
   ASSERT_EQ(shell("ip route del blackhole " + guest + "/32"), 0);
   EXPECT_TRUE(eventually([&] { return state_of("node1") == "alive"; }, seconds{60})) << "by itself";
 }
+
+TEST_F(partition, a_rehearsal_cuts_the_link_and_mends_it) {
+  const auto file = w.root / "cut.yaml";
+  ASSERT_TRUE(publish_file(file, "flywheel_chaos: 1\nname: cut\nduration: 8s\nsettle: 2m\nexperiments:\n"
+                                 "  - {name: link, kind: NetworkChaos, action: partition, selector: {nodes: [node1]}, direction: both, duration: 6s}\n"));
+  EXPECT_EQ(run(w, {"chaos", file.string(), "--seed", "1"}).exit_code, 4) << "a cluster that is not `up --local` wants a yes";
+  const auto end = run(w, {"chaos", file.string(), "--seed", "1", "--yes"});
+  EXPECT_EQ(end.exit_code, 0) << end.out << end.err;
+  EXPECT_THAT(end.out, ::testing::HasSubstr("link: partition node1"));
+  EXPECT_THAT(end.out, ::testing::HasSubstr("the link of node1 is mended"));
+  bool given_up = false;
+  for (const auto& e : w.journal())
+    given_up = given_up || (e.kind == event_kind::node_state && e.subject == "node1" && json::parse(e.body).value("state", "") == "dead");
+  EXPECT_TRUE(given_up) << "six seconds of silence are longer than a lease";
+  expect_one_goal_done_once(w);
+}
