@@ -10,6 +10,7 @@ import time
 from datetime import datetime, timezone
 
 flywheel, folder, rounds, quiet = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+burners = int(sys.argv[5])
 env = dict(os.environ, FLYWHEEL_STATE=f"{folder}/state")
 
 
@@ -51,11 +52,14 @@ if up.returncode != 0:
     sys.exit(up.stderr)
 try:
     # No false alarm while both cores are busy.
-    load = [multiprocessing.Process(target=burn, daemon=True) for _ in range(2)]
+    load = [multiprocessing.Process(target=burn, daemon=True) for _ in range(burners)]
     for p in load:
         p.start()
     begin = time.time()
-    time.sleep(quiet)
+    loads = []
+    while time.time() - begin < quiet:
+        time.sleep(min(10, quiet))
+        loads.append(os.getloadavg()[0])
     for p in load:
         p.kill()
     alarms = sum(1 for at, s in events() if at > begin and s in ("suspect", "dead"))
@@ -78,7 +82,7 @@ for times in (suspect, dead):
     times.sort()
 p99 = lambda t: t[min(len(t) - 1, int(0.99 * len(t)))]
 print(f"{rounds} nodes frozen: suspect after {suspect[len(suspect) // 2]:.2f} s (worst {suspect[-1]:.2f}), given up after {dead[len(dead) // 2]:.2f} s (worst {dead[-1]:.2f})")
-print(f"a node killed: suspect after {1000 * killed:.0f} ms; {alarms} false alarms in {quiet} s with every core busy")
+print(f"a node killed: suspect after {1000 * killed:.0f} ms; {alarms} false alarms in {quiet} s at a load of {min(loads):.1f} to {max(loads):.1f} (median {sorted(loads)[len(loads) // 2]:.1f}) on {os.cpu_count()} cores")
 for name, value, unit, limit in (("detection_frozen_suspect_p99", p99(suspect), "s", 3), ("detection_frozen_dead_p99", p99(dead), "s", 3),
                                  ("detection_killed", killed, "s", 0.05)):
     print(json.dumps({"name": name, "value": round(value, 3), "unit": unit, "peer": "the limit", "peer_value": limit, "ratio": round(value / limit, 3)}))

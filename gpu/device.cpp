@@ -47,7 +47,7 @@ device_report find_devices() {
       report.without_cuda = error_of_cuda(e, cuda.explain(e), "looking at GPU " + std::to_string(i), {}).to_string();
       continue;
     }
-    report.devices.push_back({device_kind::cuda, i, d.name, d.memory_total, d.memory_free, d.processors, d.major, d.minor});
+    report.devices.push_back({device_kind::cuda, i, d.name, d.memory_total, d.memory_free, d.processors, d.major, d.minor, d.pci});
   }
   return report;
 }

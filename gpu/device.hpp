@@ -16,6 +16,7 @@ struct device {
   std::uint64_t memory_total = 0, memory_free = 0; ///< bytes
   int processors = 0;                    ///< cores, or multiprocessors
   int major = 0, minor = 0;              ///< CUDA's compute capability
+  std::string pci = {};                  ///< of a GPU: "0000:65:00.0"
 };
 
 struct device_report {

@@ -16,13 +16,14 @@
 namespace flywheel::gpu {
 
 /// Raised whenever a member changes place or meaning; a module of another version is refused.
-inline constexpr std::uint32_t operation_table_version = 3;
+inline constexpr std::uint32_t operation_table_version = 4;
 inline constexpr int cublas_offset = 10'000;
 
 struct device_description {
   char name[256];
   std::uint64_t memory_total, memory_free; ///< bytes
   std::int32_t major, minor, processors;
+  char pci[32];                            ///< where it hangs: "0000:65:00.0"; empty: nowhere
 };
 
 /// Of a and b; c is float. tf32: multiplied with 10 bits of mantissa. All sums are in float.

@@ -32,7 +32,7 @@ constexpr unsigned local_nodes_max = 64;
 std::vector<slot> wanted_slots(const command_context& c) {
   if (c.line.given("slots") && c.line.integer("slots") == 0)
     return {};
-  return slots_of(gpu::find_devices(), static_cast<unsigned>(std::min<std::uint64_t>(c.line.given("slots") ? c.line.integer("slots") : 0, 4096)));
+  return own_slots(static_cast<unsigned>(std::min<std::uint64_t>(c.line.given("slots") ? c.line.integer("slots") : 0, 4096)));
 }
 
 /// An authority, nodes and an administrator for a cluster of this machine; what is there and valid is kept.
@@ -142,7 +142,7 @@ result<int> start_local_cluster(const command_context& c) {
     names.push_back("node" + std::to_string(i));
   const auto certs = c.state / "certs";
   FLYWHEEL_CHECK(make_local_certificates(certs, names));
-  const auto machine = slots_of(gpu::find_devices(), 0);
+  const auto machine = own_slots(0);
   const auto slots = std::to_string(c.line.given("slots") ? c.line.integer("slots") : std::max<std::size_t>(1, machine.size() / count));
   const auto logs = state_layout{c.state}.log();
 

@@ -73,7 +73,7 @@ result<fs::path> certificate_here(const fs::path& state) {
 /// What Slurm gave us of this node: its CPUs, and the GPUs that CUDA_VISIBLE_DEVICES lets us see.
 std::vector<slot> allocated_slots(const command_context& c) {
   const auto cpus = c.line.given("slots") ? static_cast<unsigned>(std::min<std::uint64_t>(c.line.integer("slots"), 4096)) : number_in("SLURM_CPUS_ON_NODE", 1);
-  return cpus == 0 ? std::vector<slot>{} : slots_of(gpu::find_devices(), cpus);
+  return cpus == 0 ? std::vector<slot>{} : own_slots(cpus);
 }
 
 std::atomic<bool> end_is_near{false};

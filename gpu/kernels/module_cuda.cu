@@ -40,6 +40,8 @@ int describe_device(int device, device_description* to) {
   *to = {};
   std::snprintf(to->name, sizeof to->name, "%s", p.name);
   to->memory_total = total, to->memory_free = free;
+  if (const auto e = cudaDeviceGetPCIBusId(to->pci, sizeof to->pci, device); e != cudaSuccess)
+    return number(e);
   to->major = p.major, to->minor = p.minor, to->processors = p.multiProcessorCount;
   return 0;
 }

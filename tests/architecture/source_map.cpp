@@ -70,6 +70,7 @@ const std::vector<library_rule>& library_rules() {
       {"HDF5", {"hdf5", "H5"}, "checkpoints/.*hdf5.*", "the library's global state and error codes stay behind one gate"},
       {"RESTinio", {"restinio/", "asio"}, "deploy/server/(.*_restinio|polite_socket)\\.[ch]pp", "22 s and 760 MB to compile"},
       {"XGBoost", {"xgboost/"}, "models/xgboost_.*", "its error codes are translated once"},
+      {"hwloc", {"hwloc"}, "cluster/placement/machine_topology_hwloc\\.cpp", "one file knows how machines are built"},
       {"OpenBLAS", {"cblas.h", "openblas"}, "gpu/kernels/.*", "kernels own the arithmetic"},
       {"CUDA and NCCL", {"cuda", "cublas", "nccl"}, "(gpu|nccl)/.*(\\.cuh?|_cuda\\.[ch]pp|_nccl\\.[ch]pp)", "the program starts on machines without them"},
       {"Gloo", {"gloo/"}, "nccl/.*_gloo\\.cpp", "its exceptions end in one file"},
