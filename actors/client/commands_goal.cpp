@@ -351,11 +351,27 @@ result<int> answer_request(const command_context& c, bool grant) {
   return 0;
 }
 
+namespace {
+bool is_gang(const std::filesystem::path& state, const std::string& name) {
+  journal_filter filter;
+  filter.kinds = {event_kind::gang_state};
+  filter.subject = name;
+  filter.limit = 1;
+  const auto reader = journal_reader::open(state);
+  const auto found = reader ? reader->read(filter) : result<std::vector<event>>{reader.error()};
+  return found && !found->empty();
+}
+} // namespace
+
 result<int> cancel_running(const command_context& c) {
   auto id = c.line.argument("GOAL");
   if (!c.line.given("cluster")) { // here the journal can be read, and a name is enough
     FLYWHEEL_TRY(const auto goals, read_goals(c.state));
-    FLYWHEEL_TRY(id, find_goal(goals, id));
+    auto goal = find_goal(goals, id);
+    if (goal)
+      id = *goal;
+    else if (goal.error().code != errc::not_found || !is_gang(c.state, id))
+      return std::move(goal).error();
   }
   FLYWHEEL_TRY(const auto route, open_route(c));
   FLYWHEEL_TRY(const auto reply, route->ask({{"op", "cancel"}, {"id", id}, {"user", user_name()},

@@ -22,6 +22,8 @@ struct dispatcher_options {
   std::shared_ptr<task_channel> channel;
   std::shared_ptr<std::atomic<unsigned>> usable_slots; ///< kept up to date, for whoever plans
   std::string shared_token;                  ///< as in <state>/run/cluster.token
+  std::string address;                       ///< at which the ranks of other nodes reach those of this one
+  std::vector<std::string> keeper_command;   ///< argv of the keeper of a gang's ranks
 };
 
 /// Members known from the journal get dead_after to speak. A pool that does not start makes the head a node without slots, and says so.
