@@ -516,7 +516,7 @@ std::vector<command_spec> gang_commands() {
        .summary = "One rank of the built-in training: a small transformer, data parallel",
        .description = "Trains a transformer of 360,000 parameters on data made by a formula, on CPUs, and prints the final loss. It is a program "
                       "to try 'flywheel launch' with: killed at any step, it goes on from its newest checkpoint and ends with the same "
-                      "loss to the bit. It must be started by 'flywheel launch'.",
+                      "loss to the bit. Asked to stop (SIGTERM) it saves a checkpoint first. It must be started by 'flywheel launch'.",
        .examples = {{"flywheel worker gang-train --steps 500", "as a rank: put 'flywheel launch --ranks 2 --checkpoint DIR --' before it"}},
        .options = {{.name = "steps", .kind = integer, .value_name = "N", .default_value = "200", .help = "optimiser steps"},
                    {.name = "every", .kind = integer, .value_name = "N", .default_value = "10", .help = "steps between checkpoints; 0: none"},

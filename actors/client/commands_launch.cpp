@@ -177,7 +177,7 @@ public:
   result<int> run() {
     FLYWHEEL_TRY(const auto order, order_json());
     FLYWHEEL_TRY(route_, open_route(c_));
-    FLYWHEEL_TRY(const auto reply, route_->ask({{"op", "launch"}, {"user", user_name()}, {"order", order}}));
+    FLYWHEEL_TRY(const auto reply, ask({{"op", "launch"}, {"user", user_name()}, {"order", order}})); // the same again is harmless
     gang_ = reply.value("gang", "");
     const auto logs = reply.value("logs", "");
     const bool existed = reply.value("existed", false);
@@ -417,7 +417,11 @@ result<int> train_one_rank(const command_context& c) {
   o.shape.width = static_cast<std::uint32_t>(std::min<std::uint64_t>(c.line.integer("width"), 65'536));
   o.shape.hidden = 2 * o.shape.width;
   o.shape.layers = static_cast<std::uint32_t>(std::min<std::uint64_t>(c.line.integer("layers"), 1'000));
+  const stop_signals stop;
+  o.stop = [&stop] { return stop.requested(); };
   FLYWHEEL_TRY(const auto done, train_in_gang(record, o, board));
+  if (done.stopped)
+    return 128 + std::max(stop.signal_number(), SIGTERM); // another rank may have been asked, and not this one
   if (record.rank == 0) {
     char exact[64];
     std::snprintf(exact, sizeof exact, "%a", done.loss);

@@ -141,7 +141,7 @@ std::function<result<std::unique_ptr<task_runner>>(worker_pool_events)> cluster_
   d.slots = slots_;
   d.pool.socket = context.layout.run() / "workers.sock";
   d.pool.command = worker_command;
-  d.keeper_command = {worker_command.front(), "_keep"};
+  d.keeper_command = {worker_command.empty() ? "/proc/self/exe" : worker_command.front(), "_keep"}; // the same program
   d.address = reachable_address();
   d.gate = gate_;
   d.channel = channel_;

@@ -114,10 +114,10 @@ public:
 
 TEST(gang_cluster, a_gang_over_three_nodes_ends_with_the_same_bits_as_on_one_whoever_of_it_is_killed_or_frozen) {
   gang_cluster c{3, 1};
-  const auto expected = c.undisturbed(3, "80");
+  const auto expected = c.undisturbed(3, "150");
   const auto training = [&](const std::string& name, const std::string& folder) {
     c.checkpoints = c.w.root / folder;
-    return c.training(3, "80", name, {"--checkpoint", c.checkpoints.string()});
+    return c.training(3, "150", name, {"--checkpoint", c.checkpoints.string()});
   };
   const auto plain = run(c.w, training("plain", "c1"));
   ASSERT_EQ(plain.exit_code, 0) << plain.err;
@@ -205,14 +205,17 @@ TEST(gang_cluster, a_gang_waits_without_holding_anything_and_makes_way_for_a_lar
   EXPECT_EQ(run(c.w, c.training(4, "21", "plenty", {"--detach"})).exit_code, 3) << "another order of that name is not";
   EXPECT_THAT(c.why("plenty"), HasSubstr("2 more such slots"));
 
-  program low{c.w, c.training(2, "150", "low", {"--checkpoint", c.checkpoints.string()})};
-  ASSERT_TRUE(eventually([&] { return c.has_checkpoint(1); }, seconds{60})) << low.err();
+  program low{c.w, c.training(2, "150", "low", {"--checkpoint", c.checkpoints.string()}, "1000")};
+  std::string why;
+  ASSERT_TRUE(eventually([&] { return (why = c.why("low")).find(" steps by all") != std::string::npos && why.find(" 0 steps by all") == std::string::npos; }, seconds{60}))
+      << why << low.err();
   const auto high = run(c.w, c.training(2, "20", "high", {"--priority", "5"}));
   EXPECT_EQ(high.exit_code, 0) << high.err;
   const auto end = low.wait(seconds{90});
   EXPECT_EQ(end.exit_code, 0) << end.err;
   EXPECT_EQ(outcome_of(end.err), expected);
   EXPECT_EQ(c.events("low", "yielded").size(), 1U);
+  EXPECT_THAT(end.err, Not(HasSubstr("resumed_from:  0\n"))) << "it saved a checkpoint when it was asked to make way";
   EXPECT_TRUE(c.events("low", "failed").empty());
   EXPECT_THAT(c.why("low"), HasSubstr("makes way for high"));
 

@@ -126,7 +126,8 @@ TEST(gang_format, what_a_whole_node_of_ranks_says_at_once_fits_an_envelope) {
 
 TEST(gang_format, damage_is_told_and_harms_nobody) {
   auto o = dispatch::to_json(order());
-  for (const auto& [key, value] : json::object({{"ranks", "two"}, {"command", 5}, {"id", "../.."}, {"time_max_ns", -1}, {"environment", json::array({5})}}).items()) {
+  const json changes = json::object({{"ranks", "two"}, {"command", 5}, {"id", "../.."}, {"time_max_ns", -1}, {"environment", json::array({5})}});
+  for (const auto& [key, value] : changes.items()) {
     auto broken = o;
     broken[key] = value;
     EXPECT_FALSE(dispatch::order_from(broken)) << key;

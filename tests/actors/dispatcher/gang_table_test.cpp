@@ -183,9 +183,9 @@ TEST(gang_table, a_lost_node_is_the_cause_and_the_slots_of_the_others_are_not_gi
   complaint.code = 1;
   complaint.last_output = "Connection closed by peer";
   c.see("g", "a", lease, {rank_observation{0, 1, rank_ended{complaint}}}, at(1.1)); // who is to blame is not known yet
-  c.alive({"a"}, 1.5, 3.5);
-  EXPECT_THAT(c.told(at(3.5)), IsEmpty());
-  c.alive({"a"}, 4, 4.5); // b is dead
+  c.alive({"a"}, 1.5, 2.5);
+  EXPECT_THAT(c.told(at(2.5)), IsEmpty());
+  c.alive({"a"}, 3, 4.5); // b is dead
   EXPECT_THAT(c.told(at(4.5)), ElementsAre("kill g on a"));
   EXPECT_EQ(c.held(), 2U);
   c.see("g", "a", lease, {ended(1, 1, SIGKILL), cleared("a", 1)}, at(5));
@@ -252,9 +252,9 @@ TEST(gang_table, a_task_makes_way_and_runs_again_later) {
   EXPECT_FALSE(c.d.ended("goal/t1", c.lease("goal/t1"), at(2), true)) << "told to nobody";
   EXPECT_THAT(c.told(at(2)), ElementsAre("start high on a"));
   EXPECT_THAT(c.d.tasks(), ElementsAre("goal/t1"));
-  c.see("high", "a", c.lease("high"), {ended(0, 1, 0), ended(1, 1, 0), cleared("a", 1)}, at(3));
-  c.told(at(3));
-  c.d.tick(at(3.1));
+  c.see("high", "a", c.lease("high"), {ended(0, 1, 0), ended(1, 1, 0), cleared("a", 1)}, at(2.5));
+  c.told(at(2.5));
+  c.d.tick(at(2.6));
   EXPECT_TRUE(c.d.holds("goal/t1", "a", c.lease("goal/t1")));
 }
 
@@ -264,14 +264,15 @@ TEST(gang_table, its_time_is_that_of_all_its_attempts_together) {
   o.time_max = seconds{10};
   ASSERT_TRUE(c.submit(o, at(0)));
   c.told(at(0));
+  c.alive({"a"}, 0.5, 6);
   c.see("g", "a", c.lease("g"), {stepped(0, 1, 1), ended(0, 1, SIGKILL), cleared("a", 1)}, at(6));
-  EXPECT_THAT(c.told(at(6)), UnorderedElementsAre("kill g on a", "g failed", "start g on a"));
+  EXPECT_THAT(c.told(at(6)), UnorderedElementsAre("g failed", "start g on a")) << "there is nothing left to kill";
   EXPECT_EQ(c.d.leases().find("g")->until, at(10));
   c.alive({"a"}, 6.5, 10);
   EXPECT_THAT(c.told(at(10)), ElementsAre("terminate g on a"));
   c.see("g", "a", c.lease("g"), {ended(0, 2, SIGTERM), cleared("a", 2)}, at(10.1));
-  EXPECT_THAT(c.told(at(10.1)), UnorderedElementsAre("kill g on a", "g gave_up"));
-  EXPECT_THAT(c.all_news.back().text, HasSubstr("its time of 10s is over"));
+  EXPECT_THAT(c.told(at(10.1)), ElementsAre("g gave_up"));
+  EXPECT_THAT(c.all_news.back().text, HasSubstr("its time of 10.0s is over"));
 }
 
 TEST(gang_table, a_slot_on_which_it_fails_again_is_avoided_while_there_are_others) {
@@ -600,7 +601,7 @@ struct world {
     if (n.joined && n.watch && now >= n.next_beat)
       beat(i);
     for (auto& [gang, g] : n.gangs)
-      if (!g.alive.empty() && random.below(200) == 0) {
+      if (!g.alive.empty() && random.below(faults ? 200 : 40) == 0) {
         const auto rank = g.alive.begin()->first;
         g.alive.erase(rank);
         g.outbox.push_back(faults && random.below(3) == 0 ? ended(rank, g.attempt, SIGKILL) : ended(rank, g.attempt, 0));
@@ -674,7 +675,7 @@ struct world {
 } // namespace
 
 TEST(gang_table, whatever_the_world_does_no_two_attempts_can_publish_and_every_gang_ends) {
-  for (std::uint64_t seed = 0; seed < 100; ++seed) {
+  for (std::uint64_t seed = 0; seed < 60; ++seed) {
     world w{seed};
     for (const char* name : {"a", "b", "c"}) {
       w.nodes.emplace_back();
@@ -697,6 +698,8 @@ TEST(gang_table, whatever_the_world_does_no_two_attempts_can_publish_and_every_g
     }
     for (const auto& id : ordered)
       EXPECT_EQ(w.ends[id], 1) << id << " never ended, seed " << seed;
+    for (const auto& v : w.head.gangs().views(w.head.leases(), w.now))
+      ADD_FAILURE() << v.id << " " << v.state << ": " << v.text;
     for (const auto& [id, s] : w.head.leases().slots().all())
       EXPECT_EQ(s.held, 0U) << id.text() << ", seed " << seed;
     if (testing::Test::HasFailure())
