@@ -506,13 +506,19 @@ std::vector<command_spec> gang_commands() {
            "this command itself is killed, also with signal 9, nothing is left running.\n\n"
            "A rank that writes its step to its board ($FLYWHEEL_RANK_BOARD, see docs/gangs.md) is watched for hangs. With --checkpoint "
            "each attempt gets a number that grows ($FLYWHEEL_ATTEMPT), and sharded checkpoints of older attempts are refused.\n\n"
+           "With --on-cluster the gang is handed to the cluster whose head owns the state folder (or is named with --cluster). It gets "
+           "all its slots on as many nodes as needed, or waits without holding any ('flywheel why GANG' says for what), and goes on from "
+           "its newest checkpoint on other slots when a node or the head is lost. Ctrl-C cancels it, as it ends a gang here; when this "
+           "command is killed, or with --detach, the gang goes on, and the same command with the same --name follows it again. "
+           "Ranks are started in this folder, with the environment of their node and what --env names.\n\n"
            "The exit code is that of the rank that is the cause, or 128 + its signal. With -o json every event is one line of JSON "
            "on standard output, and the ranks' output goes to standard error.",
        .examples = {{"flywheel launch --ranks 2 -- python train.py --epochs 3", "two ranks of a script written for torchrun"},
                     {"flywheel launch --ranks 4 --gpus 0,1,2,3 -- python train.py", "each rank sees one GPU, as device 0"},
-                    {"flywheel launch --ranks 2 --checkpoint /tmp/c -- flywheel worker gang-train", "the built-in training, which resumes to the bit"}},
+                    {"flywheel launch --ranks 2 --checkpoint /tmp/c -- flywheel worker gang-train", "the built-in training, which resumes to the bit"},
+                    {"flywheel launch --on-cluster --ranks 8 --slot gpu --checkpoint /shared/c -- python train.py", "on eight GPUs of the cluster"}},
        .arguments = {{"COMMAND", text, true, true, "the program of a rank and its arguments, after --", {}}},
-       .options = {{.name = "ranks", .letter = 'n', .kind = integer, .value_name = "N", .default_value = "1", .help = "how many, all on this machine"},
+       .options = {{.name = "ranks", .letter = 'n', .kind = integer, .value_name = "N", .default_value = "1", .help = "how many, all on this machine or over the cluster"},
                    {.name = "restarts", .letter = 'r', .kind = integer, .value_name = "K", .default_value = "3", .help = "at most so many restarts"},
                    {.name = "step-timeout", .kind = text, .value_name = "D",
                     .help = "a step that takes longer is hung, e.g. 30s; default: 10 times what was learnt, at least 10s; 0s: never look"},
@@ -521,7 +527,18 @@ std::vector<command_spec> gang_commands() {
                    {.name = "checkpoint", .letter = 'c', .kind = folder, .value_name = "DIR",
                     .help = "the folder of sharded checkpoints, given to the ranks as $FLYWHEEL_CHECKPOINT and fenced"},
                    {.name = "memory", .kind = text, .value_name = "SIZE", .help = "what each rank may allocate, e.g. 8GiB"},
-                   {.name = "gpus", .kind = text, .value_name = "LIST", .help = "one device for each rank: its CUDA_VISIBLE_DEVICES"}},
+                   {.name = "gpus", .kind = text, .value_name = "LIST", .help = "one device for each rank: its CUDA_VISIBLE_DEVICES"},
+                   {.name = "on-cluster", .help = "over the nodes of the cluster whose head owns the state folder, not on this machine"},
+                   {.name = "name", .kind = text, .value_name = "NAME", .help = "on a cluster: what it is called; the same order again follows it"},
+                   {.name = "priority", .kind = text, .value_name = "N", .default_value = "0",
+                    .help = "on a cluster: larger goes first, and may have smaller ones stop and go on later"},
+                   {.name = "time", .kind = text, .value_name = "D",
+                    .help = "on a cluster: how long its attempts may hold slots together, reserved in advance; default: 7d"},
+                   {.name = "slot", .kind = text, .value_name = "KIND", .default_value = "cpu", .help = "on a cluster: what each rank gets", .choices = {"cpu", "gpu"}},
+                   {.name = "env", .kind = text, .value_name = "NAME[=VALUE]",
+                    .help = "on a cluster: a variable for the ranks; several times; it is recorded, so no secrets", .repeatable = true},
+                   {.name = "detach", .help = "on a cluster: return when it is safely ordered, with its name"},
+                   cluster_option, identity_option},
        .exits = {{1, "hung, frozen or never came up; or the launch itself failed"},
                  {4, "a checkpoint folder or program may not be used"},
                  {127, "the program could not be started"},
@@ -532,7 +549,7 @@ std::vector<command_spec> gang_commands() {
        .summary = "One rank of the built-in training: a small transformer, data parallel",
        .description = "Trains a transformer of 360,000 parameters on data made by a formula, on CPUs, and prints the final loss. It is a program "
                       "to try 'flywheel launch' with: killed at any step, it goes on from its newest checkpoint and ends with the same "
-                      "loss to the bit. It must be started by 'flywheel launch'.",
+                      "loss to the bit. Asked to stop (SIGTERM) it saves a checkpoint first. It must be started by 'flywheel launch'.",
        .examples = {{"flywheel worker gang-train --steps 500", "as a rank: put 'flywheel launch --ranks 2 --checkpoint DIR --' before it"}},
        .options = {{.name = "steps", .kind = integer, .value_name = "N", .default_value = "200", .help = "optimiser steps"},
                    {.name = "every", .kind = integer, .value_name = "N", .default_value = "10", .help = "steps between checkpoints; 0: none"},

@@ -379,12 +379,31 @@ result<int> answer_request(const command_context& c, bool grant) {
   return 0;
 }
 
+namespace {
+bool is_gang(event_source& events, const std::string& name) {
+  journal_filter filter;
+  filter.kinds = {event_kind::gang_state};
+  filter.subject = name;
+  filter.limit = 1;
+  bool found = false;
+  const auto read = events.read(filter, [&](const event&) {
+    found = true;
+    return false;
+  });
+  return read && found;
+}
+
+} // namespace
+
 result<int> cancel_running(const command_context& c) {
   std::string id;
   {
     FLYWHEEL_TRY(auto events, open_events(c));
     FLYWHEEL_TRY(const auto goals, read_goals(*events));
-    FLYWHEEL_TRY(id, find_goal(goals, c.line.argument("GOAL")));
+    auto goal = find_goal(goals, c.line.argument("GOAL"));
+    if (!goal && (goal.error().code != errc::not_found || !is_gang(*events, c.line.argument("GOAL"))))
+      return std::move(goal).error();
+    id = goal ? *goal : c.line.argument("GOAL");
   }
   FLYWHEEL_TRY(const auto route, open_route(c));
   FLYWHEEL_TRY(const auto reply, route->ask({{"op", "cancel"}, {"id", id}, {"user", user_name()},

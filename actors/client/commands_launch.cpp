@@ -1,21 +1,28 @@
 // flywheel launch: a gang of processes on this machine; flywheel worker gang-train: a training to launch.
 
 #include "actors/client/commands.hpp"
+#include "actors/client/control_route.hpp"
 #include "actors/client/launch_view.hpp"
 #include "actors/client/line_writer.hpp"
 #include "actors/client/stop_signals.hpp"
 #include "checkpoints/sharded_store.hpp"
 #include "cluster/base/ids.hpp"
 #include "cluster/base/text.hpp"
+#include "cluster/base/json.hpp"
 #include "cluster/gang/rank_environment.hpp"
 #include "cluster/gang/rank_keeper.hpp"
+#include "cluster/journal/state_directory.hpp"
 #include "models/gang/gang_training.hpp"
 
 #include <arpa/inet.h>
+#include <charconv>
 #include <csignal>
 #include <cstdlib>
+#include <fstream>
+#include <functional>
 #include <iostream>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -124,8 +131,186 @@ result<std::string> launched_with(const char* name) {
 
 } // namespace
 
+namespace {
+
+/// What the ranks have written to their files since the last look, line by line. Where the files are not to be seen there is nothing.
+class rank_logs {
+public:
+  rank_logs(fs::path folder, std::uint64_t ranks, bool from_the_end) : folder_(std::move(folder)), at_(ranks, 0), partial_(ranks) {
+    for (std::size_t r = 0; from_the_end && r < at_.size(); ++r) {
+      std::error_code failed;
+      const auto size = fs::file_size(file_of(r), failed);
+      at_[r] = failed ? 0 : size;
+    }
+  }
+  void show(const std::function<void(std::size_t rank, const std::string& line)>& print) {
+    for (std::size_t r = 0; r < at_.size(); ++r) {
+      std::ifstream in{file_of(r), std::ios::binary};
+      if (!in.seekg(static_cast<std::streamoff>(at_[r])))
+        continue;
+      std::string more{std::istreambuf_iterator<char>{in}, {}};
+      at_[r] += more.size();
+      partial_[r] += more;
+      for (auto end = partial_[r].find('\n'); end != std::string::npos; end = partial_[r].find('\n')) {
+        const auto line = partial_[r].substr(0, end);
+        partial_[r].erase(0, end + 1);
+        if (!line.starts_with("--- "))
+          print(r, line);
+      }
+    }
+  }
+
+private:
+  fs::path file_of(std::size_t r) const { return folder_ / ("rank-" + std::to_string(r) + ".log"); }
+  fs::path folder_;
+  std::vector<std::uintmax_t> at_;
+  std::vector<std::string> partial_;
+};
+
+/// The head may be started again meanwhile: asked for so long.
+constexpr std::chrono::seconds head_patience{60};
+
+class cluster_launch {
+public:
+  cluster_launch(const command_context& c, const launch_request& r) : c_(c), request_(r) {}
+
+  result<int> run() {
+    FLYWHEEL_TRY(const auto order, order_json());
+    FLYWHEEL_TRY(route_, open_route(c_));
+    FLYWHEEL_TRY(const auto reply, ask({{"op", "launch"}, {"user", user_name()}, {"order", order}})); // the same again is harmless
+    gang_ = reply.value("gang", "");
+    const auto logs = reply.value("logs", "");
+    const bool existed = reply.value("existed", false);
+    if (c_.line.flag("detach")) {
+      out_.write(STDOUT_FILENO, gang_, true);
+      return 0;
+    }
+    say("gang " + gang_ + (existed ? " goes on" : " is ordered") + "; its ranks write to " + logs);
+    return follow(rank_logs{c_.line.given("cluster") ? fs::path{"/nonexistent"} : fs::path{logs}, request_.ranks, existed});
+  }
+
+private:
+  void say(const std::string& line) {
+    if (!c_.line.quiet())
+      out_.write(STDERR_FILENO, "flywheel: " + line, true);
+  }
+
+  result<nlohmann::json> order_json() const {
+    using nlohmann::json;
+    const auto& line = c_.line;
+    const auto kind = line.text("slot");
+    if (line.given("gpus"))
+      return error{errc::invalid_argument, "--gpus names devices of this machine", {}, "with --on-cluster: --slot gpu, and the head chooses the devices"};
+    std::int64_t priority = 0;
+    const auto wanted = line.text("priority");
+    if (const auto [end, bad] = std::from_chars(wanted.data(), wanted.data() + wanted.size(), priority); bad != std::errc{} || end != wanted.data() + wanted.size())
+      return error{errc::invalid_argument, "--priority is a whole number, not '" + printable(wanted, 40) + "'"};
+    FLYWHEEL_TRY(const auto time, duration_of(c_, "time"));
+    FLYWHEEL_TRY(const auto step, duration_of(c_, "step-timeout"));
+    FLYWHEEL_TRY(const auto start, duration_of(c_, "start-timeout"));
+    json environment = json::array();
+    for (const auto& e : line.list("env")) {
+      const char* value = e.find('=') == std::string::npos ? std::getenv(e.c_str()) : nullptr;
+      if (value == nullptr && e.find('=') == std::string::npos)
+        return error{errc::invalid_argument, "--env: the variable " + printable(e, 60) + " is not set here", {}, "give it as NAME=VALUE"};
+      environment.push_back(value == nullptr ? e : e + "=" + value);
+    }
+    std::error_code failed;
+    const auto folder = fs::current_path(failed).string();
+    const auto name = line.text("name");
+    return json{{"id", name.empty() ? make_id("gang", system_clock().wall(), os_entropy()) : name},
+                {"user", ""},
+                {"command", request_.command},
+                {"environment", environment},
+                {"folder", folder},
+                {"checkpoints", request_.checkpoints.string()},
+                {"ranks", request_.ranks},
+                {"kind", kind},
+                {"memory_max", request_.memory_max},
+                {"priority", priority},
+                {"restarts_max", request_.restarts},
+                {"time_max_ns", time ? time->count() : nanoseconds{std::chrono::hours{24 * 7}}.count()},
+                {"stop_grace_ns", nanoseconds{std::chrono::seconds{10}}.count()},
+                {"step_max_ns", step ? json(step->count()) : json()},
+                {"start_max_ns", start ? json(start->count()) : json()}};
+  }
+
+  /// Asks the head; while it does not answer, again and again, for as long as it may take to start it anew.
+  result<nlohmann::json> ask(const nlohmann::json& question) {
+    const auto until = system_clock().mono() + head_patience;
+    for (bool told = false;;) {
+      auto reply = route_ ? route_->ask(question) : result<nlohmann::json>{error{errc::unreachable, "the head does not answer"}};
+      if (reply || (reply.error().code != errc::unreachable && reply.error().code != errc::timed_out) || system_clock().mono() >= until)
+        return reply;
+      if (!std::exchange(told, true))
+        say("the head does not answer; the gang goes on, or will when it is started again");
+      pollfd p{stop_.fd(), POLLIN, 0};
+      if (stop_.requested() && asked_to_stop_)
+        return reply;
+      ::poll(&p, asked_to_stop_ ? 0 : 1, 500);
+      if (stop_.requested())
+        asked_to_stop_ = true; // it cannot be told: leave
+      route_.reset();
+      if (auto again = open_route(c_))
+        route_ = std::move(*again);
+    }
+  }
+
+  result<int> follow(rank_logs logs) {
+    const bool as_json = c_.style == output_style::json;
+    const auto print = [&](std::size_t rank, const std::string& line) {
+      out_.write(as_json ? STDERR_FILENO : STDOUT_FILENO, "[" + std::to_string(rank) + "] " + line);
+    };
+    std::uint64_t seen = 0, grown = 0;
+    for (;;) {
+      FLYWHEEL_TRY(const auto waited, ask({{"op", "wait"}, {"after", grown}, {"timeout_ms", 250}}));
+      grown = waited.value("seq", std::uint64_t{0});
+      FLYWHEEL_TRY(const auto reply, ask({{"op", "gang"}, {"id", gang_}, {"after", seen}}));
+      logs.show(print);
+      for (const auto& e : reply.value("events", nlohmann::json::array())) {
+        seen = e.value("seq", seen);
+        const auto body = e.value("body", nlohmann::json::object());
+        auto record = body;
+        record["event"] = body.value("state", "");
+        record["text"] = e.value("text", "");
+        record["gang"] = gang_;
+        if (as_json)
+          out_.write(STDOUT_FILENO, record.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), true);
+        say(e.value("text", ""));
+        if (const auto end = end_in(body)) {
+          logs.show(print);
+          return exit_code_of(*end, stop_.signal_number());
+        }
+      }
+      if (stop_.requested() && !std::exchange(asked_to_stop_, true)) {
+        const auto told = ask({{"op", "cancel"}, {"id", gang_}, {"user", user_name()}, {"reason", "its launch was interrupted"}});
+        if (!told && told.error().code != errc::not_found)
+          return told.error();
+      }
+    }
+  }
+
+  const command_context& c_;
+  const launch_request& request_;
+  stop_signals stop_;
+  line_writer out_;
+  std::unique_ptr<control_route> route_;
+  std::string gang_;
+  bool asked_to_stop_ = false;
+};
+
+} // namespace
+
 result<int> launch_gang(const command_context& c) {
   FLYWHEEL_TRY(const auto request, request_of(c));
+  if (c.line.flag("on-cluster") || c.line.given("cluster")) {
+    auto there = c;
+    FLYWHEEL_TRY(there.state, default_state_path(c.line.text("state")));
+    return cluster_launch{there, request}.run();
+  }
+  for (const char* option : {"name", "priority", "time", "env", "slot", "detach", "certs"})
+    if (c.line.given(option) || (std::string_view{option} == "detach" && c.line.flag(option)))
+      return error{errc::invalid_argument, "--" + std::string{option} + " is for gangs on a cluster", {}, "add --on-cluster"};
   FLYWHEEL_TRY(const auto folder, private_folder());
   stop_signals stop;
   line_writer out;
@@ -232,7 +417,11 @@ result<int> train_one_rank(const command_context& c) {
   o.shape.width = static_cast<std::uint32_t>(std::min<std::uint64_t>(c.line.integer("width"), 65'536));
   o.shape.hidden = 2 * o.shape.width;
   o.shape.layers = static_cast<std::uint32_t>(std::min<std::uint64_t>(c.line.integer("layers"), 1'000));
+  const stop_signals stop;
+  o.stop = [&stop] { return stop.requested(); };
   FLYWHEEL_TRY(const auto done, train_in_gang(record, o, board));
+  if (done.stopped)
+    return 128 + std::max(stop.signal_number(), SIGTERM); // another rank may have been asked, and not this one
   if (record.rank == 0) {
     char exact[64];
     std::snprintf(exact, sizeof exact, "%a", done.loss);

@@ -184,6 +184,12 @@ std::vector<std::string> waiting_now(const command_context& c, const why_subject
   const auto reply = route ? (*route)->ask({{"op", "nodes"}}, std::chrono::seconds{5}) : result<json>{route.error()};
   if (!reply)
     return lines;
+  if (subject.kind == "gang") {
+    for (const auto& g : reply->value("gangs", json::array()))
+      if (g.value("gang", "") == subject.name)
+        lines.push_back("  " + painted(subject.name + " " + g.value("state", ""), ink::yellow, c.colour) + ": " + printable(g.value("text", ""), 2000));
+    return lines;
+  }
   for (const auto& w : reply->value("waiting", json::array())) {
     const auto task = w.value("task", ""); // goal/trial#attempt
     const auto slash = task.find('/'), hash = task.rfind('#');
@@ -206,7 +212,7 @@ result<int> explain_why(const command_context& c) {
   if (c.style != output_style::table) {
     json rows = json::array();
     for (const auto& e : events_of(events, subject.goal))
-      if (e.kind == event_kind::decision && (subject.kind != "step" || e.step == subject.name)) {
+      if (e.kind == event_kind::decision && (subject.kind != "gang" || e.subject == subject.name) && (subject.kind != "step" || e.step == subject.name)) {
         auto body = json::parse(e.body, nullptr, false);
         body["seq"] = e.seq;
         body["step"] = e.step;

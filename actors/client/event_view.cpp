@@ -107,6 +107,7 @@ std::vector<std::string> event_view::lines(const event& e) {
     break;
   case event_kind::node_state:
   case event_kind::rehearsal:
+  case event_kind::gang_state:
   case event_kind::agent_state: out.push_back(painted("  " + text, ink::yellow, colour)); break;
   case event_kind::plan_made:
   case event_kind::effect_intended:

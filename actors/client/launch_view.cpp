@@ -2,6 +2,7 @@
 
 #include "cluster/base/text.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 namespace flywheel {
@@ -68,6 +69,29 @@ json record_of(const gang_result& result) {
     r["loss"] = *result.loss;
   if (!result.why_final.empty())
     r["why_final"] = result.why_final;
+  return r;
+}
+
+std::optional<gang_result> end_in(const json& body) {
+  const auto text = [](const json& j, const char* key) { return j.is_object() && j.contains(key) && j[key].is_string() ? j[key].get<std::string>() : std::string{}; };
+  const auto number = [](const json& j, const char* key) { return j.is_object() && j.contains(key) && j[key].is_number_integer() ? j[key].get<std::int64_t>() : 0; };
+  const auto state = text(body, "state");
+  if (state != "done" && state != "gave_up" && state != "cancelled")
+    return std::nullopt;
+  const auto cause = body.value("cause", json::object());
+  gang_result r;
+  r.attempt = static_cast<std::uint64_t>(std::max<std::int64_t>(number(body, "attempt"), 0));
+  r.restarts = static_cast<std::uint32_t>(std::max<std::int64_t>(number(body, "restarts"), 0));
+  r.steps = static_cast<std::uint64_t>(std::max<std::int64_t>(number(body, "steps"), 0));
+  r.cause.end = state == "cancelled" ? gang_end::cancelled : gang_end::peers_only; // one that this version does not know
+  for (const auto e : {gang_end::succeeded, gang_end::killed, gang_end::exit_code, gang_end::out_of_memory, gang_end::hung, gang_end::frozen,
+                       gang_end::never_came_up, gang_end::not_startable, gang_end::peers_only, gang_end::host_lost, gang_end::cancelled})
+    if (state == "gave_up" && text(cause, "end") == name_of(e))
+      r.cause.end = e;
+  if (state == "done")
+    r.cause.end = gang_end::succeeded;
+  r.cause.signal = static_cast<int>(number(cause, "signal"));
+  r.cause.code = static_cast<int>(number(cause, "code"));
   return r;
 }
 

@@ -4,12 +4,16 @@
 #include "cluster/base/json.hpp"
 #include "cluster/gang/gang_supervisor.hpp"
 
+#include <optional>
+
 namespace flywheel {
 
 /// A line for standard error, without its end; empty for events that people need not see.
 std::string line_of(const gang_event& e);
 /// One JSON object a line: "event", "at_ns" (monotonic clock), "attempt", and what the event has.
 nlohmann::json record_of(const gang_event& e);
+/// What the journal says of the end of a gang on a cluster (`body` of a gang_state event); nothing if that is not its end.
+std::optional<gang_result> end_in(const nlohmann::json& body);
 /// The last line: "event" is "done" or "failed".
 nlohmann::json record_of(const gang_result& r);
 /// The one sentence of the end.

@@ -17,7 +17,7 @@ namespace {
 struct names {
   std::map<std::string, std::string> goal_names; ///< id -> name
   std::map<std::string, std::set<std::string>> steps; ///< goal -> steps
-  std::map<std::string, std::string> trials, models, approvals; ///< subject -> goal
+  std::map<std::string, std::string> trials, models, approvals, gangs; ///< subject -> goal
 };
 
 names collect(const std::vector<event>& events) {
@@ -32,6 +32,7 @@ names collect(const std::vector<event>& events) {
       break;
     }
     case event_kind::trial_state: n.trials[e.subject] = e.goal; break;
+    case event_kind::gang_state: n.gangs[e.subject] = e.goal; break;
     case event_kind::model_registered:
       n.models[e.subject] = e.goal;
       n.models[e.subject.substr(0, e.subject.find('/'))] = e.goal;
@@ -51,6 +52,8 @@ bool about(const event& e, const why_subject& s) {
   if (s.kind == "trial" || s.kind == "approval")
     return e.goal == s.goal && (e.subject == s.name || e.text.find(s.name) != std::string::npos ||
                                 e.body.find('"' + s.name + '"') != std::string::npos);
+  if (s.kind == "gang")
+    return e.subject == s.name && (e.kind == event_kind::gang_state || e.kind == event_kind::decision);
   if (s.kind == "model")
     return e.goal == s.goal || e.subject == s.name || e.subject.starts_with(s.name + "/");
   return false;
@@ -71,6 +74,7 @@ bool shapes(event_kind k) {
   case event_kind::incident:
   case event_kind::node_state:
   case event_kind::rehearsal:
+  case event_kind::gang_state:
   case event_kind::agent_state: return true;
   default: return false;
   }
@@ -112,6 +116,8 @@ std::vector<why_subject> find_subjects(const std::vector<event>& events, const s
   }
   if (const auto i = n.models.find(question); i != n.models.end())
     return {{"model", i->second, question}};
+  if (const auto i = n.gangs.find(question); i != n.gangs.end())
+    return {{"gang", i->second, question}};
   if (const auto i = n.trials.find(question); i != n.trials.end())
     return {{"trial", i->second, question}};
   if (const auto i = n.approvals.find(question); i != n.approvals.end())
@@ -136,7 +142,7 @@ std::vector<std::string> known_subjects(const std::vector<event>& events) {
   }
   for (const auto& [goal, steps] : n.steps)
     all.insert(steps.begin(), steps.end());
-  for (const auto* m : {&n.trials, &n.models, &n.approvals})
+  for (const auto* m : {&n.trials, &n.models, &n.approvals, &n.gangs})
     for (const auto& [name, goal] : *m)
       all.insert(name);
   return {all.begin(), all.end()};

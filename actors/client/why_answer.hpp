@@ -16,7 +16,7 @@ struct why_options {
 /// What the question is about, found among the events: goal id or name, "step", "goal/step", trial id, model or
 /// model version, approval id, alias. Empty: nothing in the journal is called so.
 struct why_subject {
-  std::string kind;      ///< "goal" "step" "trial" "model" "approval"
+  std::string kind;      ///< "goal" "step" "trial" "model" "approval" "gang"
   std::string goal;      ///< goal id the answer is taken from; may be empty
   std::string name;
 };

@@ -43,6 +43,10 @@ void dispatch_table::take_changes(std::vector<membership_change>& changes, mono_
       unresolved_.erase(c.node);
       lose_node(c.node, "node " + c.node + " is " + std::string{name_of(c.to)} + ": " + c.reason, now);
     }
+    if (c.to == member_state::suspect)
+      gangs_.disconnected(c.node);
+    else if (c.to == member_state::alive)
+      gangs_.heard(c.node, now);
     update(c.node);
   }
   place(now);
@@ -64,7 +68,8 @@ void dispatch_table::restore(const std::string& node, std::uint64_t incarnation,
   unresolved_.insert(node);
 }
 
-status dispatch_table::sync(const std::string& node, std::uint64_t incarnation, std::span<const slot> slots, std::span<const held_task> held, mono_time now) {
+status dispatch_table::sync(const std::string& node, std::uint64_t incarnation, std::span<const slot> slots, std::span<const held_task> held, mono_time now,
+                            const std::map<std::string, std::uint64_t>& held_gangs) {
   FLYWHEEL_CHECK(heartbeat(node, incarnation, now));
   if (!with_slots_.contains(node)) {
     FLYWHEEL_CHECK(leases_.add_node(node, slots));
@@ -98,6 +103,7 @@ status dispatch_table::sync(const std::string& node, std::uint64_t incarnation, 
     (void)leases_.release(id, tasks_.at(id).lease, now);
     requeue(id, "node " + node + " came back without it", now);
   }
+  gangs_.synced(node, held_gangs, leases_, now);
   place(now);
   return success();
 }
@@ -113,8 +119,10 @@ status dispatch_table::heartbeat(const std::string& node, std::uint64_t incarnat
 void dispatch_table::disconnected(const std::string& node, std::uint64_t incarnation, mono_time now) {
   std::vector<membership_change> changes;
   members_.disconnected(node, incarnation, now, changes);
-  if (const auto* m = members_.find(node); m != nullptr && m->incarnation == incarnation)
+  if (const auto* m = members_.find(node); m != nullptr && m->incarnation == incarnation) {
     synced_.erase(node);
+    gangs_.disconnected(node);
+  }
   take_changes(changes, now);
 }
 
@@ -139,6 +147,7 @@ void dispatch_table::lose_node(const std::string& node, const std::string& reaso
   synced_.erase(node);
   if (with_slots_.erase(node) == 0)
     return;
+  gangs_.lose_node(node, reason, leases_, now);
   for (const auto& lease : leases_.remove_node(node, now))
     requeue(lease.id, reason, now);
 }
@@ -156,7 +165,7 @@ status dispatch_table::queue(const std::string& id, entry& e, mono_time now) {
 
 status dispatch_table::submit(const std::string& account, worker_task t, mono_time now) {
   const auto id = t.task.id;
-  if (tasks_.contains(id))
+  if (tasks_.contains(id) || gangs_.has(id))
     return error{errc::already_exists, "this task is not over", id};
   entry e;
   e.what = std::move(t);
@@ -170,8 +179,22 @@ status dispatch_table::submit(const std::string& account, worker_task t, mono_ti
 void dispatch_table::place(mono_time now) {
   if (!unresolved_.empty())
     return;
-  for (const auto& lease : leases_.place(now).granted) {
+  const auto round = leases_.place(now);
+  for (const auto& lease : round.preempt) {
+    if (gangs_.has(lease.id)) {
+      gangs_.yield_to(lease.id, lease.yields_to, now);
+    } else if (auto& e = tasks_.at(lease.id); !e.cancelled) {
+      e.makes_way = true;
+      act(what::stop, lease.id, e.node, "it makes way for " + lease.yields_to, e.lease);
+    }
+  }
+  for (const auto& lease : round.granted) {
+    if (gangs_.has(lease.id)) {
+      gangs_.granted(lease, now);
+      continue;
+    }
     auto& e = tasks_.at(lease.id);
+    e.makes_way = false;
     e.node = lease.ranks.front().node;
     e.lease = lease.epoch;
     e.confirmed = false;
@@ -186,7 +209,7 @@ void dispatch_table::requeue(const std::string& task, const std::string& reason,
   told_overdue_.erase(task);
   if (e.cancelled)
     return end(task, error{errc::cancelled, "it was stopped; " + reason}, now);
-  if (++e.moves > rule_.moves_max)
+  if (!std::exchange(e.makes_way, false) && ++e.moves > rule_.moves_max)
     return end(task, error{errc::worker_lost, "lost with its node " + std::to_string(e.moves) + " times, at last because " + reason, task,
                            "see flywheel nodes; it may be what ends them"},
                now);
@@ -234,11 +257,16 @@ void dispatch_table::refused(const std::string& task, std::uint64_t lease, const
   place(now);
 }
 
-bool dispatch_table::ended(const std::string& task, std::uint64_t lease, mono_time now) {
+bool dispatch_table::ended(const std::string& task, std::uint64_t lease, mono_time now, bool was_stopped) {
   const auto i = tasks_.find(task);
   if (i == tasks_.end() || i->second.lease != lease || i->second.node.empty())
     return false;
   (void)leases_.release(task, lease, now);
+  if (auto& e = i->second; e.makes_way && was_stopped && !e.cancelled) { // no loss of a node: it is not counted
+    requeue(task, "it made way for something of larger priority", now);
+    place(now);
+    return false;
+  }
   tasks_.erase(i);
   told_overdue_.erase(task);
   place(now);
@@ -255,9 +283,12 @@ bool dispatch_table::holds(const std::string& task, const std::string& node, std
 void dispatch_table::tick(mono_time now) {
   std::vector<membership_change> changes;
   members_.tick(now, changes);
-  take_changes(changes, now);
+  gangs_.tick(leases_, now);
+  take_changes(changes, now); // gives slots out, too
   for (const auto& lease : leases_.overdue(now))
-    if (told_overdue_.insert(lease.id).second)
+    if (gangs_.has(lease.id))
+      gangs_.overdue(lease, now);
+    else if (told_overdue_.insert(lease.id).second)
       act(what::stop, lease.id, lease.ranks.front().node, "its time is over", lease.epoch);
 }
 
@@ -265,6 +296,8 @@ std::optional<mono_time> dispatch_table::next_tick() const {
   auto next = members_.next_tick();
   if (const auto lease = leases_.next_deadline())
     next = next ? std::min(*next, *lease) : *lease;
+  if (const auto gang = gangs_.next_tick())
+    next = next ? std::min(*next, *gang) : *gang;
   return next;
 }
 
@@ -324,6 +357,19 @@ std::vector<node_view> dispatch_table::nodes(mono_time now) const {
         v.busy += s.held > 0 ? 1 : 0;
       }
   return all;
+}
+
+std::uint64_t dispatch_table::epoch_of(const std::string& node) const {
+  const auto* m = members_.find(node);
+  return m == nullptr ? 0 : m->epoch;
+}
+
+std::vector<std::string> dispatch_table::without_slots() const {
+  std::vector<std::string> names;
+  for (const auto& node : synced_)
+    if (std::ranges::none_of(leases_.slots().all(), [&](const auto& s) { return s.first.node == node; }))
+      names.push_back(node);
+  return names;
 }
 
 std::uint32_t dispatch_table::usable_slots() const {

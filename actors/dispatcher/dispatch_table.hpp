@@ -8,6 +8,7 @@
 // A task belongs to a node under a lease whose epoch only grows. The end that a node reports counts only under the lease that holds: a
 // node that was given up and wakes up ends nothing (I5, I15). A node that was lost has stopped by then (lease_watch.hpp).
 
+#include "actors/dispatcher/gang_table.hpp"
 #include "cluster/membership/member_table.hpp"
 #include "cluster/placement/lease_table.hpp"
 #include "cluster/worker/worker_pool.hpp"
@@ -74,7 +75,8 @@ public:
   void restore(const std::string& node, std::uint64_t incarnation, std::uint64_t epoch, bool draining, mono_time now);
   /// What the node has to offer and what it holds of us, first thing on each connection. Held tasks that are not its own under that
   /// lease are stopped; tasks of its that it does not hold are started again, or move.
-  status sync(const std::string& node, std::uint64_t incarnation, std::span<const slot> slots, std::span<const held_task> held, mono_time now);
+  status sync(const std::string& node, std::uint64_t incarnation, std::span<const slot> slots, std::span<const held_task> held, mono_time now,
+              const std::map<std::string, std::uint64_t>& held_gangs = {});
   status heartbeat(const std::string& node, std::uint64_t incarnation, mono_time now);
   void disconnected(const std::string& node, std::uint64_t incarnation, mono_time now);
   status leave(const std::string& node, std::uint64_t incarnation, mono_time now);
@@ -89,10 +91,29 @@ public:
   void confirmed(const std::string& task, std::uint64_t lease);
   /// The node would not take it.
   void refused(const std::string& task, std::uint64_t lease, const error& why, mono_time now);
-  /// The node reports its end. True: it counts, tell it on. False: not under the lease that holds; the node may forget it.
-  bool ended(const std::string& task, std::uint64_t lease, mono_time now);
+  /// The node reports its end. True: it counts, tell it on. False: not under the lease that holds, or it made way and runs again later; the
+  /// node may forget it. `was_stopped`: it ended because it was told to.
+  bool ended(const std::string& task, std::uint64_t lease, mono_time now, bool was_stopped = false);
   /// Whether `task` runs on `node` under `lease`.
   bool holds(const std::string& task, const std::string& node, std::uint64_t lease) const;
+
+  // ---- gangs: they share the slots with the tasks. What is asked of `gangs` may free or want slots, which are then given out.
+  template <class F> auto with_gangs(mono_time now, F&& ask) {
+    struct giving_out {
+      dispatch_table& table;
+      mono_time now;
+      ~giving_out() { table.place(now); }
+    } after{*this, now};
+    return ask(gangs_, leases_);
+  }
+  const gang_table& gangs() const noexcept { return gangs_; }
+  std::vector<gang_action> take_gang_actions() { return gangs_.take_actions(); }
+  /// The fencing epoch of a member; 0: none.
+  std::uint64_t epoch_of(const std::string& node) const;
+  /// Nodes that are members and offer no slot: their name, for whoever asks why something waits.
+  std::vector<std::string> without_slots() const;
+  /// Whether nodes of the head's last life are still waited for.
+  bool is_resolving() const noexcept { return !unresolved_.empty(); }
 
   void tick(mono_time now);
   std::optional<mono_time> next_tick() const;
@@ -113,7 +134,7 @@ private:
     std::string account;
     std::string node;                ///< empty: waits
     std::uint64_t lease = 0;
-    bool confirmed = false, cancelled = false;
+    bool confirmed = false, cancelled = false, makes_way = false;
     std::uint32_t moves = 0;
   };
   status queue(const std::string& id, entry& e, mono_time now);
@@ -129,6 +150,7 @@ private:
   std::string head_;
   member_table members_;
   lease_table leases_;
+  gang_table gangs_;
   std::map<std::string, entry> tasks_;
   std::set<std::string> synced_;     ///< nodes whose slots are in the table and whose connection has told what it holds
   std::set<std::string> with_slots_;

@@ -26,6 +26,8 @@ struct dispatcher_options {
   // For others who count on a node; from the dispatcher's thread. May be empty.
   std::function<void(const std::string& node, const std::string& reason)> node_gone = {}; ///< given up, replaced, or left
   std::function<void(const std::string& node)> node_drains = {};
+  std::string address;                       ///< at which the ranks of other nodes reach those of this one
+  std::vector<std::string> keeper_command;   ///< argv of the keeper of a gang's ranks
 };
 
 /// Members known from the journal get dead_after to speak. A pool that does not start makes the head a node without slots, and says so.

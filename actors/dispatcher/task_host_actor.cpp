@@ -1,6 +1,8 @@
 #include "actors/dispatcher/task_host_actor.hpp"
 
 #include "actors/dispatcher/dispatch_format.hpp"
+#include "actors/dispatcher/gang_format.hpp"
+#include "actors/dispatcher/gang_hands.hpp"
 #include "actors/dispatcher/pool_port.hpp"
 #include "actors/gate/access_policy.hpp"
 #include "actors/protocol/control_format.hpp"
@@ -9,6 +11,7 @@
 #include "cluster/content/publish.hpp"
 #include "cluster/membership/lease_watch.hpp"
 
+#include <csignal>
 #include <filesystem>
 
 namespace flywheel {
@@ -37,6 +40,8 @@ struct host_state {
   std::map<std::string, end> unreported;
   struct report { std::uint64_t lease = 0; json what; };
   std::map<std::uint64_t, report> reports;        ///< by the pool's number: waiting for a verdict
+  struct hosted_gang { std::uint64_t lease = 0; std::unique_ptr<gang_hands> hands; bool asking = false; };
+  std::map<std::string, hosted_gang> gangs;       ///< those with ranks here
   std::optional<mono_time> armed;
   mono_time next_beat;
   std::string last_trouble;
@@ -73,6 +78,9 @@ void end_everything(self_pointer self) {
   auto& st = self->state;
   ++st.pool_number; // what the old pool still says is not listened to
   st.pool.reset();  // kills and reaps
+  for (auto& [id, g] : st.gangs)
+    g.hands->signal(SIGKILL); // all at once, then one after the other
+  st.gangs.clear();
   st.running.clear();
   st.unreported.clear();
   st.reports.clear();
@@ -81,7 +89,7 @@ void end_everything(self_pointer self) {
 
 void lapse(self_pointer self, const std::string& why) {
   auto& st = self->state;
-  const auto had = st.running.size();
+  const auto had = st.running.size() + st.gangs.size();
   end_everything(self);
   st.watch.reset();
   st.synced = false;
@@ -134,6 +142,43 @@ void tell_report(self_pointer self, std::uint64_t number) {
   });
 }
 
+/// One question at a time for each gang; what could not be told is told again with the next connection.
+void tell_seen(self_pointer self, const std::string& gang) {
+  auto& st = self->state;
+  const auto i = st.gangs.find(gang);
+  if (i == st.gangs.end() || i->second.asking || st.head.empty() || !st.synced)
+    return;
+  auto& g = i->second;
+  const auto taken = std::make_shared<std::vector<gang_outbox::entry>>(g.hands->take());
+  if (taken->empty()) {
+    if (g.hands->over())
+      st.gangs.erase(i);
+    return;
+  }
+  g.asking = true;
+  json seen = json::array();
+  for (const auto& e : *taken)
+    seen.push_back(dispatch::to_json(e.what, st.now() - e.at));
+  call_head(self, {{"op", "gang_seen"}, {"gang", gang}, {"lease", g.lease}, {"seen", std::move(seen)}}, call_wait_ms, [=, lease = g.lease](const gate_answer& a) {
+    auto& state = self->state;
+    const auto held = state.gangs.find(gang);
+    if (held == state.gangs.end() || held->second.lease != lease)
+      return;
+    auto& mine = held->second;
+    mine.asking = false;
+    const auto body = a.problem ? result<json>{a.problem.to_error()} : control::decode(a.body);
+    if (!body && (body.error().code == errc::unreachable || body.error().code == errc::timed_out)) {
+      mine.hands->put_back(std::move(*taken));
+      if (body.error().code == errc::timed_out)
+        tell_seen(self, gang); // the connection stands: again
+      return;
+    }
+    if (body && body->value("holds", json{}) == json(false))
+      mine.hands->signal(SIGKILL); // not ours any more
+    tell_seen(self, gang);
+  });
+}
+
 void sync(self_pointer self) {
   auto& st = self->state;
   std::vector<held_task> held;
@@ -141,8 +186,12 @@ void sync(self_pointer self) {
     held.push_back({task, lease});
   for (const auto& [task, e] : st.unreported)
     held.push_back({task, e.lease});
+  json gangs = json::object();
+  for (const auto& [id, g] : st.gangs)
+    gangs[id] = g.lease;
+  const auto address = address_towards(st.options.head_host, st.options.head_port);
   const std::span<const slot> none;
-  call_head(self, {{"op", "sync"}, {"slots", dispatch::to_json(st.pool && st.shares_files ? std::span<const slot>{st.options.slots} : none)}, {"held", dispatch::to_json(held)}},
+  call_head(self, {{"op", "sync"}, {"gangs", std::move(gangs)}, {"address", address ? *address : std::string{}}, {"slots", dispatch::to_json(st.pool && st.shares_files ? std::span<const slot>{st.options.slots} : none)}, {"held", dispatch::to_json(held)}},
             call_wait_ms, [=](const gate_answer& a) {
               auto& state = self->state;
               if (a.problem) {
@@ -163,6 +212,11 @@ void sync(self_pointer self) {
                 numbers.push_back(number);
               for (const auto number : numbers)
                 tell_report(self, number);
+              std::vector<std::string> hosted;
+              for (const auto& [id, g] : state.gangs)
+                hosted.push_back(id);
+              for (const auto& id : hosted)
+                tell_seen(self, id);
             });
 }
 
@@ -299,6 +353,42 @@ gate_answer run(self_pointer self, const json& m) {
   return answer_of(json::object());
 }
 
+gate_answer start_gang(self_pointer self, const json& m) {
+  auto& st = self->state;
+  auto a = dispatch::attempt_from(m.value("attempt", json{}));
+  if (!a)
+    return failure(a.error());
+  if (m.value("epoch", std::uint64_t{0}) != st.terms.epoch || !st.watch || !st.watch->holds(st.now()))
+    return failure(error{errc::stale_epoch, "this node is not the one that it was meant for", st.options.node});
+  if (!st.page)
+    return failure(st.pool_error);
+  const auto id = a->order.id;
+  if (const auto i = st.gangs.find(id); i != st.gangs.end()) {
+    if (i->second.lease == a->lease)
+      return answer_of(json::object());
+    if (!i->second.hands->over())
+      return failure(error{errc::already_exists, "ranks of an older attempt are being ended", id});
+  }
+  gang_hands_options o;
+  o.node = st.options.node;
+  o.keeper_command = st.options.keeper_command;
+  o.lease = st.page;
+  o.ready = [me = task_host_agent{self}, id, lease = a->lease] { cafx::anon_send(me, gang_ready{id, lease}); };
+  const auto lease = a->lease;
+  auto hands = std::make_unique<gang_hands>(std::move(*a), std::move(o));
+  st.gangs[id] = {lease, std::move(hands), false};
+  return answer_of(json::object());
+}
+
+gate_answer signal_gang(self_pointer self, const json& m) {
+  auto& st = self->state;
+  const auto i = st.gangs.find(m.value("gang", ""));
+  const bool has = i != st.gangs.end() && i->second.lease == m.value("lease", std::uint64_t{0});
+  if (has)
+    i->second.hands->signal(m.value("number", 0) == SIGTERM ? SIGTERM : SIGKILL);
+  return answer_of({{"has", has}});
+}
+
 gate_answer from_head(self_pointer self, const gate_call& m) {
   auto& st = self->state;
   const auto body = control::decode(m.body);
@@ -319,6 +409,14 @@ gate_answer from_head(self_pointer self, const gate_call& m) {
         tell_end(self, task);
       return answer_of(json::object());
     }
+    if (op == "gang_port") {
+      const auto port = free_tcp_port();
+      return port ? answer_of({{"port", *port}}) : failure(port.error());
+    }
+    if (op == "gang_start")
+      return start_gang(self, *body);
+    if (op == "gang_signal")
+      return signal_gang(self, *body);
     if (op == "shutdown") {
       st.options.shut_down(body->value("reason", ""));
       return answer_of(json::object());
@@ -405,6 +503,7 @@ task_host_agent::behavior_type host(self_pointer self, const task_host_options& 
       [=](const peer_state& m) { return peer(self, m); },
       [=](const pool_report& m) { reported(self, m); },
       [=](const pool_end& m) { ended(self, m); },
+      [=](const gang_ready& m) { tell_seen(self, m.gang); },
       [=](const shut_down&) { return leave(self); },
       [=](tick_atom) { tick(self); },
   };

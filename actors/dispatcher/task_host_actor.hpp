@@ -23,6 +23,9 @@ struct task_host_options {
   std::string greeting;                                   ///< as the gate's
   std::function<std::uint64_t()> next_incarnation;        ///< larger each time, durable before it returns
   std::function<void(const std::string& reason)> shut_down; ///< the head wants this process to end
+  std::vector<std::string> keeper_command;                ///< argv of the keeper of a gang's ranks
+  std::string head_host;                                  ///< as it is dialled: how others reach this node's ranks is found out from it
+  std::uint16_t head_port = 0;
   std::function<void(const std::string& sentence)> log;   ///< what an operator should see
 };
 

@@ -143,6 +143,8 @@ std::function<result<std::unique_ptr<task_runner>>(worker_pool_events)> cluster_
   d.slots = slots_;
   d.pool.socket = context.layout.run() / "workers.sock";
   d.pool.command = worker_command;
+  d.keeper_command = {worker_command.empty() ? "/proc/self/exe" : worker_command.front(), "_keep"}; // the same program
+  d.address = reachable_address();
   d.gate = gate_;
   d.channel = channel_;
   d.usable_slots = usable_slots_;
@@ -170,13 +172,14 @@ caf::actor cluster_head::seat(const std::string& agent, std::function<caf::actor
   return spawn_agent_seat(*system_, {agent, agents_, std::move(start_here)});
 }
 
+std::string cluster_head::reachable_address() const {
+  char name[256] = {};
+  return !options_.address.empty() ? options_.address : ::gethostname(name, sizeof name - 1) == 0 ? name : "localhost";
+}
+
 status cluster_head::open(const state_layout& layout) {
   FLYWHEEL_TRY(const auto port, open_port(gate_, options_.address, options_.port));
-  auto host = options_.address;
-  if (host.empty()) {
-    char name[256] = {};
-    host = ::gethostname(name, sizeof name - 1) == 0 ? name : "localhost";
-  }
+  const auto host = reachable_address();
   address_ = (host.find(':') == std::string::npos ? host : "[" + host + "]") + ":" + std::to_string(port);
   return publish_file(layout.run() / "cluster.json", json{{"address", address_}, {"head", name_}, {"pid", ::getpid()}}.dump() + "\n");
 }

@@ -30,6 +30,7 @@ public:
 
 private:
   cluster_head() = default;
+  std::string reachable_address() const;
   cluster_options options_;
   std::string name_, token_, address_;
   std::shared_ptr<std::atomic<unsigned>> usable_slots_ = std::make_shared<std::atomic<unsigned>>(1);

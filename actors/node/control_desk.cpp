@@ -88,13 +88,32 @@ json skew_clock(node& owner, const json& m, const std::string& user) {
   return reply;
 }
 
+/// What happened to a gang after event `after`, from the journal, at most 200 events.
+json look_at_gang(const node& owner, const std::string& id, std::uint64_t after) {
+  journal_filter filter;
+  filter.kinds = {event_kind::gang_state};
+  filter.subject = id;
+  filter.after_seq = after;
+  filter.limit = 200;
+  const auto reader = journal_reader::open(owner.state());
+  const auto events = reader ? reader->read(filter) : result<std::vector<event>>{reader.error()};
+  if (!events)
+    return control::failure(events.error());
+  if (events->empty() && after == 0)
+    return control::failure(error{errc::not_found, "no gang has this name", id});
+  json all = json::array();
+  for (const auto& e : *events)
+    all.push_back({{"seq", e.seq}, {"at_ns", e.time.ns}, {"text", e.text}, {"body", json::parse(e.body, nullptr, false)}});
+  return {{"ok", true}, {"events", std::move(all)}};
+}
+
 } // namespace
 
 bool may_do(role r, std::string_view op) noexcept {
   const auto at_least = [r](role wanted) { return r != role::node && r >= wanted; };
-  if (op == "ping" || op == "wait" || op == "nodes" || op == "events")
+  if (op == "ping" || op == "wait" || op == "nodes" || op == "events" || op == "gang")
     return r == role::node || at_least(role::viewer);
-  if (op == "submit" || op == "cancel")
+  if (op == "submit" || op == "cancel" || op == "launch")
     return at_least(role::submitter);
   if (op == "answer" || op == "rollback")
     return at_least(role::approver);
@@ -117,7 +136,16 @@ json control_desk::carry_out(const json& m, const control_caller& from) const {
   }
   if (op == "answer")
     return reply_of(owner_->answer({text_of(m, "approval"), user, text_of(m, "reason"), flag_of(m, "grant")}));
-  if (op == "cancel")
+  if (op == "launch")
+    return reply_of(owner_->gangs({op, user, control::encode({{"order", m.value("order", json{})}})}));
+  if (op == "gang")
+    return look_at_gang(*owner_, text_of(m, "id"), number_of(m, "after"));
+  if (op == "cancel") {
+    const auto stopped = owner_->gangs({op, user, control::encode({{"gang", text_of(m, "id")}, {"reason", text_of(m, "reason")}})});
+    if (!stopped.problem)
+      return reply_of(stopped);
+  }
+  if (op == "cancel") // no gang: a goal
     return reply_of(owner_->cancel({text_of(m, "id"), user, text_of(m, "reason")}));
   if (op == "rollback")
     return reply_of(owner_->rollback({text_of(m, "model"), user, text_of(m, "reason"), static_cast<std::uint32_t>(number_of(m, "to"))}));

@@ -97,6 +97,9 @@ result<std::unique_ptr<member_node>> member_node::start(member_options options, 
   h.slots = options.slots;
   h.pool.socket = s.directory->layout().run() / "workers.sock";
   h.pool.command = options.worker_command;
+  h.keeper_command = {options.worker_command.empty() ? "/proc/self/exe" : options.worker_command.front(), "_keep"}; // the same program
+  h.head_host = options.head_host;
+  h.head_port = options.head_port;
   h.time = &time;
   h.incarnation = g.credentials.incarnation;
   h.greeting = g.greeting;

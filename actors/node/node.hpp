@@ -49,6 +49,8 @@ public:
   // unsupported where this node is not the head of a cluster.
   gate_answer nodes();
   acknowledgement drain(const drain_node& m);
+  /// "launch", "cancel" (actors/dispatcher/gang_format.hpp).
+  gate_answer gangs(const ask_gangs& m);
   /// Tells every other node to end; this one goes on.
   acknowledgement shut_down_nodes(const shut_down& m);
   /// Where others join it: "host:port"; empty if it is not the head of a cluster.

@@ -156,6 +156,11 @@ gate_answer node::nodes() {
   listed.body = control::encode(*body);
   return listed;
 }
+gate_answer node::gangs(const ask_gangs& m) {
+  gate_answer none;
+  none.problem = no_cluster();
+  return impl_->head ? impl_->ask<gate_answer>(impl_->head->dispatcher(), m) : none;
+}
 acknowledgement node::drain(const drain_node& m) {
   return impl_->head ? impl_->ask<acknowledgement>(impl_->head->dispatcher(), m) : acknowledgement{no_cluster(), {}};
 }

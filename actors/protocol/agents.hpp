@@ -51,6 +51,9 @@ CAFX_INSPECT(close_runner, runner)
 CAFX_INSPECT(task_verdict, number, go_on)
 CAFX_INSPECT(pool_report, pool, number, bytes)
 CAFX_INSPECT(pool_end, pool, bytes)
+CAFX_INSPECT(ask_gangs, op, user, body)
+CAFX_INSPECT(gang_ready, gang, lease)
+CAFX_INSPECT(gang_prepared, problem, gang, lease, body)
 CAFX_INSPECT(drain_node, node, user)
 CAFX_INSPECT(list_nodes, all)
 CAFX_INSPECT(shut_down, user)
@@ -103,6 +106,9 @@ CAF_BEGIN_TYPE_ID_BLOCK(flywheel, first_custom_type_id)
   CAF_ADD_TYPE_ID(flywheel, (flywheel::task_verdict))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::pool_report))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::pool_end))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::ask_gangs))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::gang_ready))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::gang_prepared))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::drain_node))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::list_nodes))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::shut_down))
@@ -221,6 +227,9 @@ using dispatcher_agent = gate_service::extend<
     cafx::sig<void, pool_report>,               ///< of the head's own workers
     cafx::sig<void, pool_end>,
     cafx::sig<gate_answer, list_nodes>,         ///< body: JSON
+    cafx::sig<gate_answer, ask_gangs>,
+    cafx::sig<void, gang_ready>,                ///< of the head's own ranks
+    cafx::sig<void, gang_prepared>,
     cafx::sig<acknowledgement, drain_node>,
     cafx::sig<acknowledgement, shut_down>,
     cafx::sig<void, tick_atom>>;
@@ -229,6 +238,7 @@ using dispatcher_agent = gate_service::extend<
 using task_host_agent = gate_service::extend<
     cafx::sig<void, pool_report>,
     cafx::sig<void, pool_end>,
+    cafx::sig<void, gang_ready>,                ///< from the hands of a gang
     cafx::sig<acknowledgement, shut_down>,      ///< say goodbye: the node goes
     cafx::sig<void, tick_atom>>;
 

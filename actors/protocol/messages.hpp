@@ -117,6 +117,13 @@ struct task_verdict { std::uint64_t number = 0; bool go_on = true; };
 /// From the pool's thread. `bytes`: a report or an end as MessagePack. `pool` tells a pool from the one that took its place.
 struct pool_report { std::uint64_t pool = 0, number = 0; std::string bytes; };
 struct pool_end { std::uint64_t pool = 0; std::string bytes; };
+/// About gangs (actors/dispatcher/gang_format.hpp), for the program of a person: `op` is "launch", "cancel" or "show"; `body` and the answer's
+/// body are MessagePack maps.
+struct ask_gangs { std::string op, user, body; };
+/// From the thread of a gang's hands on this node: there is something to take.
+struct gang_ready { std::string gang; std::uint64_t lease = 0; };
+/// The fence of a gang's next attempt stands, and its ranks can meet: `body` as MessagePack.
+struct gang_prepared { fault problem; std::string gang; std::uint64_t lease = 0; std::string body; };
 struct drain_node { std::string node, user; };
 struct list_nodes { bool all = false; };
 /// End every node of the cluster; the head's own process ends by itself.

@@ -2,6 +2,7 @@
 
 #include "cluster/base/text.hpp"
 #include "cluster/gang/rank_board.hpp"
+#include "cluster/worker/lease_page.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -26,6 +27,7 @@ namespace flywheel {
 namespace {
 
 constexpr std::size_t plan_bytes_max = 2 << 20;
+constexpr int lease_look_ms = 50;
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr bool limits_allocation = false; // shadow memory counts
@@ -165,13 +167,16 @@ public:
     ::sigprocmask(SIG_BLOCK, &children, nullptr);
     signals_ = owned_fd{::signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK)};
     null_ = owned_fd{::fcntl(owned_fd{::open("/dev/null", O_RDWR | O_CLOEXEC)}.get(), F_DUPFD_CLOEXEC, 10)};
-    if (!signals_ || !null_)
+    const auto lease = lease_view::from_environment();
+    if (!signals_ || !null_ || !lease)
       return 1;
     tell({});
     while (true) {
       pollfd ready[2]{{socket_, POLLIN, 0}, {signals_.get(), POLLIN, 0}};
-      if (::poll(ready, 2, -1) < 0 && errno != EINTR)
+      if (::poll(ready, 2, *lease ? lease_look_ms : -1) < 0 && errno != EINTR)
         break;
+      if (*lease && (*lease)->is_over(system_clock().mono()))
+        break; // the launcher may be frozen: nobody else can end the ranks in time
       if (ready[1].revents != 0)
         reap();
       if (ready[0].revents != 0 && !take_order())

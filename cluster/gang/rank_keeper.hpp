@@ -42,7 +42,10 @@ std::optional<rank_plan> decode_plan(std::string_view text);
 /// The board's descriptor in every rank.
 inline constexpr int rank_board_descriptor = 3;
 
-/// Serves the launcher at the other end of `socket` until that closes; then kills and reaps everything below this process,
+/// The lease page's descriptor in the keeper, if there is one (lease_page_variable says so). Ranks have their board there.
+inline constexpr int keeper_lease_descriptor = 3;
+
+/// Serves the launcher at the other end of `socket` until that closes, or the lease of its node is over; then kills and reaps everything below this process,
 /// removes `scratch` (if not empty), and returns the exit code. Takes the process over: signals, subreaper, process group.
 int keep_ranks(int socket, const std::string& scratch);
 

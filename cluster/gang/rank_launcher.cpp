@@ -3,6 +3,7 @@
 #include "cluster/base/assert.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/gang/rank_keeper.hpp"
+#include "cluster/worker/lease_page.hpp"
 
 #include <algorithm>
 #include <array>
@@ -100,6 +101,8 @@ status rank_launcher::begin() {
   for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry)
     if (const std::string_view e{*entry}; e.starts_with("PATH=") || e.starts_with("LD_LIBRARY_PATH=") || e.starts_with("ASAN_") || e.starts_with("UBSAN_"))
       variables.emplace_back(e);
+  if (options_.lease_fd >= 0)
+    variables.push_back(std::string(lease_page_variable) + "=" + std::to_string(keeper_lease_descriptor));
   const auto pointers = [](std::vector<std::string>& texts) {
     std::vector<char*> all;
     for (auto& t : texts)
@@ -118,7 +121,12 @@ status rank_launcher::begin() {
     sigset_t none;
     sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
-    if (::dup2(theirs.get(), 0) >= 0) // its standard input is the socket
+    const bool has_socket = ::dup2(theirs.get(), 0) >= 0; // its standard input is the socket
+    if (options_.lease_fd == keeper_lease_descriptor)
+      ::fcntl(keeper_lease_descriptor, F_SETFD, 0);
+    else if (options_.lease_fd >= 0 && ::dup2(options_.lease_fd, keeper_lease_descriptor) < 0)
+      ::_exit(127);
+    if (has_socket)
       ::execve(program.c_str(), argv.data(), envp.data());
     ::_exit(127);
   }

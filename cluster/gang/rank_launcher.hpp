@@ -25,6 +25,7 @@ struct rank_launcher_options {
   std::string scratch;                     ///< a folder that the keeper removes at its end, whoever dies first; empty: none
   int ranks = 1;                           ///< of the whole gang
   nanoseconds look_every{25'000'000};      ///< at boards
+  int lease_fd = -1;                       ///< of a lease_page: when it is over the keeper ends everything, also if the launcher is frozen
 };
 
 /// Complete lines of a rank's output, without their end; a very long one in pieces. `is_error`: standard error.

@@ -37,6 +37,7 @@ constexpr std::array names{
     kind_name{event_kind::incident, "incident"},
     kind_name{event_kind::observation, "observation"},
     kind_name{event_kind::node_state, "node_state"},
+    kind_name{event_kind::gang_state, "gang_state"},
     kind_name{event_kind::agent_state, "agent_state"},
     kind_name{event_kind::rehearsal, "rehearsal"},
     kind_name{event_kind::note, "note"},

@@ -34,6 +34,7 @@ enum class event_kind : std::uint8_t {
   incident,            ///< subject: incident; body: one rung of the recovery ladder
   observation,         ///< what a monitor saw (drift scores, health); body: evidence
   node_state,          ///< subject: node; body: {"state": alive|suspect|dead|left|draining, "incarnation", "epoch", "reason"}
+  gang_state,          ///< subject: gang; body: {"state": ordered|leased|started|straggler|failed|yielded|done|gave_up|cancelled, ...}
   agent_state,         ///< subject: agent; body: {"state": started|restarted|gave_up, "cause"}
   rehearsal,           ///< subject: name of the file of faults; key: its digest; body: {"state": began|kept|broken|stopped, ...}
   note,                ///< anything else a person may want to find

@@ -172,6 +172,18 @@ std::vector<gang_lease> lease_table::remove_node(const std::string& node, mono_t
   return lost;
 }
 
+void lease_table::forget_slots(const std::string& id, const std::string& node) {
+  const auto found = leases_.find(id);
+  if (found == leases_.end())
+    return;
+  std::erase_if(found->second.ranks, [&](const slot_id& s) {
+    if (s.node != node)
+      return false;
+    slots_.release(s, found->second.share);
+    return true;
+  });
+}
+
 std::vector<gang_lease> lease_table::overdue(mono_time now) const {
   std::vector<gang_lease> all;
   for (const auto& [id, lease] : leases_)
@@ -212,7 +224,7 @@ std::optional<std::string> lease_table::why_waiting(const std::string& id, mono_
     return text + "It costs " + format_duration(cost_of(r)) + " of slot time, and " + format_duration(money->left()) + " of the budget of " + r.account +
            " are left" + (money->reserved.count() > 0 ? " (" + format_duration(money->reserved) + " are reserved by what runs)" : "") +
            ": a larger budget would unblock it.";
-  std::size_t of_kind = 0, small = 0, excluded = 0, draining = 0, suited = 0, free = 0;
+  std::size_t of_kind = 0, small = 0, excluded = 0, avoided = 0, draining = 0, suited = 0, free = 0;
   std::string example;
   for (const auto& [slot, e] : slots_.all()) {
     if (e.what.kind != r.kind)
@@ -222,6 +234,8 @@ std::optional<std::string> lease_table::why_waiting(const std::string& id, mono_
       ++small;
     else if (!e.excluded.empty())
       ++excluded, example = slot.text() + " (" + e.excluded + ")";
+    else if (r.avoid.contains(slot))
+      ++avoided;
     else if (slots_.draining(slot.node))
       ++draining;
     else
@@ -232,6 +246,8 @@ std::optional<std::string> lease_table::why_waiting(const std::string& id, mono_
     text += "; " + std::to_string(small) + " have too little memory";
   if (excluded > 0)
     text += "; " + std::to_string(excluded) + " are excluded, as " + example;
+  if (avoided > 0)
+    text += "; " + std::to_string(avoided) + " are avoided, because it failed there again and again";
   if (draining > 0)
     text += "; " + std::to_string(draining) + " are on draining nodes";
   text += ". ";

@@ -45,6 +45,11 @@ public:
   /// The node is gone: every gang with a rank there loses its lease, on all nodes, and is returned; its slots elsewhere are
   /// free when this returns, so the caller fences them by the leases' epochs first.
   std::vector<gang_lease> remove_node(const std::string& node, mono_time now);
+  /// The node is gone, but the ranks of lease `id` on other nodes are still being killed: the lease keeps those slots alone until it is
+  /// released. Call before remove_node().
+  void forget_slots(const std::string& id, const std::string& node);
+  /// Whether it could be granted if nothing else ran and money were no matter.
+  bool could_ever_fit(const gang_request& r) const { return slots_.could_ever_fit(r); }
   void set_draining(const std::string& node, bool draining) { slots_.set_draining(node, draining); }
   status exclude(const slot_id& id, const std::string& reason) { return slots_.exclude(id, reason); }
   status include(const slot_id& id) { return slots_.include(id); }

@@ -5,6 +5,7 @@
 
 #include <compare>
 #include <cstdint>
+#include <set>
 #include <string>
 
 namespace flywheel {
@@ -36,6 +37,7 @@ struct gang_request {
   std::uint32_t share = 100;         ///< per cent of a slot a rank takes, 1 to 100: small trials are packed
   int priority = 0;                  ///< larger goes first
   bool preemptible = true;           ///< may be asked to stop at its next checkpoint for one of larger priority
+  std::set<slot_id> avoid{};         ///< not on these: it failed there again and again
   nanoseconds time_max{};            ///< the lease's length, and what is paid in advance: ranks * share * time_max
 };
 

@@ -51,7 +51,7 @@ status slot_table::include(const slot_id& id) {
 }
 
 bool slot_table::suits(const entry& e, const gang_request& r) const {
-  return e.what.kind == r.kind && e.what.memory >= r.memory_min && e.excluded.empty() && !draining(e.what.id.node);
+  return e.what.kind == r.kind && e.what.memory >= r.memory_min && e.excluded.empty() && !draining(e.what.id.node) && !r.avoid.contains(e.what.id);
 }
 
 std::optional<std::vector<slot_id>> slot_table::fit(const gang_request& r, const std::map<slot_id, std::uint32_t>& as_if_free) const {

@@ -45,6 +45,18 @@ lease_page::~lease_page() {
     ::close(fd_);
 }
 
+result<std::optional<lease_view>> lease_view::from_environment() {
+  const char* text = std::getenv(lease_page_variable);
+  if (text == nullptr)
+    return std::optional<lease_view>{};
+  int fd = -1;
+  const std::string_view number{text};
+  const auto* word = std::from_chars(number.data(), number.data() + number.size(), fd).ec == std::errc{} ? map(fd, PROT_READ) : nullptr;
+  if (word == nullptr)
+    return error{errc::io_failed, "the page of the node's lease cannot be mapped", std::string{number}};
+  return std::optional{lease_view{word}};
+}
+
 void end_with_lease() {
   const char* text = std::getenv(lease_page_variable);
   if (text == nullptr)

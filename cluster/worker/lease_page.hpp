@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 namespace flywheel {
 
@@ -28,6 +29,21 @@ private:
   lease_page() = default;
   int fd_ = -1;
   std::atomic<std::int64_t>* word_ = nullptr;
+};
+
+/// The page as another process sees it.
+class lease_view {
+public:
+  /// Nothing where the environment names no page; io_failed if it names one that cannot be read.
+  static result<std::optional<lease_view>> from_environment();
+  bool is_over(mono_time now) const noexcept {
+    const auto end = word_->load(std::memory_order_acquire);
+    return end != 0 && now.ns >= end;
+  }
+
+private:
+  explicit lease_view(const std::atomic<std::int64_t>* word) : word_(word) {}
+  const std::atomic<std::int64_t>* word_; ///< mapped for as long as the process lives
 };
 
 /// In a worker: ends the process (exit code 71, at once, whatever it is doing) when the lease of the node is over. Starts a thread; does

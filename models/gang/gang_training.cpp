@@ -98,6 +98,15 @@ private:
         board_.working(step);
       FLYWHEEL_TRY(done.loss, make_step(step));
       board_.finished(step, done.loss);
+      if (is_asked_to_stop_ && step + 1 < options_.steps) {
+        board_.paused();
+        done.stopped = true;
+        if (saver_) {
+          FLYWHEEL_CHECK(save(step + 1, done.loss));
+          FLYWHEEL_CHECK(saver_->wait());
+        }
+        break;
+      }
       if (saver_ && options_.checkpoint_every > 0 && (step + 1) % options_.checkpoint_every == 0) {
         board_.paused();
         FLYWHEEL_CHECK(save(step + 1, done.loss));
@@ -124,7 +133,10 @@ private:
     board_.waiting(step);
     board_.collective(comm_->sequence() + 1, "all_reduce");
     FLYWHEEL_CHECK(comm_->all_reduce(std::span{gradient_}, nccl::reduction::avg, options_.collective_max));
-    FLYWHEEL_CHECK(comm_->all_reduce(std::span{&loss, 1}, nccl::reduction::avg, options_.collective_max));
+    std::array<double, 2> told{loss, options_.stop && options_.stop() ? 1.0 : 0.0}; // each element is averaged by itself
+    FLYWHEEL_CHECK(comm_->all_reduce(std::span<double>{told}, nccl::reduction::avg, options_.collective_max));
+    loss = told[0];
+    is_asked_to_stop_ = told[1] > 0;
     if (!std::isfinite(loss))
       return error{errc::training_diverged, "the loss of step " + std::to_string(step) + " is not finite"};
     gpu::adamw<float>(network_.parameters(), gradient_, moment1_.span(), moment2_.span(), options_.rate, 0, step + 1, {0.9, 0.95, 1e-8});
@@ -208,6 +220,7 @@ private:
   std::unique_ptr<nccl::communicator> comm_;
   std::span<float> gradient_;
   std::unique_ptr<checkpoint_saver> saver_;
+  bool is_asked_to_stop_ = false;
 };
 
 } // namespace

@@ -12,6 +12,7 @@
 #include "nccl/gang_record.hpp"
 
 #include <filesystem>
+#include <functional>
 
 namespace flywheel {
 
@@ -25,6 +26,7 @@ struct gang_training_options {
   std::filesystem::path checkpoints;    ///< empty: it neither saves nor resumes
   std::uint64_t attempt = 1;            ///< the fencing number: a newer one takes the folder over
   nanoseconds collective_max{600'000'000'000}; ///< the launcher notices sooner
+  std::function<bool()> stop;           ///< asked once a step: if any rank says true, all save after that step, and end. May be empty
 
   /// 360,000 parameters: a step of 10 to 20 ms on one core.
   static gpu::transformer_shape small_shape();
@@ -33,6 +35,7 @@ struct gang_training_options {
 struct gang_training_result {
   std::uint64_t resumed_from = 0; ///< steps that an earlier attempt had saved
   double loss = 0;                ///< of the last step, the mean over all ranks
+  bool stopped = false;           ///< before its end, because it was asked to
   std::string weights;            ///< SHA-256 of all weights' bytes
 };
 

@@ -39,7 +39,7 @@ std::vector<folder_rule> build_rules() {
   };
   rules.push_back({"actors/gate", {"actors/protocol", "cluster/security", "cluster/worker"}, "the one door between nodes: who is there, order, credit, calls"});
   rules.push_back({"actors/dispatcher",
-                   {"actors/gate", "actors/protocol", "cluster/journal", "cluster/membership", "cluster/placement", "cluster/worker"},
+                   {"actors/gate", "actors/protocol", "cluster/gang", "cluster/journal", "cluster/membership", "cluster/placement", "cluster/worker", "nccl", "checkpoints"},
                    "which task runs on which node"});
   rules.push_back({"actors/remote_agents", {"actors/gate", "actors/protocol", "cluster/journal", "cluster/worker"}, "agents that live on another node than the head"});
   for (const auto& agent : agents)

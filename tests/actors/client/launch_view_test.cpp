@@ -103,5 +103,22 @@ TEST(launch_view, exit_codes) {
   EXPECT_EQ(code(gang_end::cancelled, 0, 0, SIGTERM), 143);
 }
 
+TEST(launch_view, the_end_of_a_gang_on_a_cluster_is_read_from_the_journal) {
+  using nlohmann::json;
+  const auto code = [](const json& body, int stop = 0) { return exit_code_of(end_in(body).value(), stop); };
+  EXPECT_FALSE(end_in({{"state", "failed"}, {"attempt", 1}})) << "it is started again";
+  EXPECT_FALSE(end_in(json::array()));
+  EXPECT_EQ(code({{"state", "done"}, {"attempt", 3}, {"restarts", 2}}), 0);
+  EXPECT_EQ(end_in({{"state", "done"}, {"attempt", 3}, {"restarts", 2}})->restarts, 2U);
+  EXPECT_EQ(code({{"state", "gave_up"}, {"cause", {{"end", "exit_code"}, {"code", 7}}}}), 7);
+  EXPECT_EQ(code({{"state", "gave_up"}, {"cause", {{"end", "killed"}, {"signal", SIGSEGV}}}}), 139);
+  EXPECT_EQ(code({{"state", "gave_up"}, {"cause", {{"end", "not_startable"}}}}), 127);
+  EXPECT_EQ(code({{"state", "gave_up"}, {"cause", {{"end", "host_lost"}}}}), 1);
+  EXPECT_EQ(code({{"state", "gave_up"}, {"cause", {{"end", "of a later version"}}}}), 1);
+  EXPECT_EQ(code({{"state", "gave_up"}, {"cause", 5}, {"attempt", "x"}}), 1);
+  EXPECT_EQ(code({{"state", "cancelled"}, {"cause", {{"end", "killed"}}}}, SIGINT), 130);
+  EXPECT_EQ(code({{"state", "cancelled"}}), 1) << "by somebody else";
+}
+
 } // namespace
 } // namespace flywheel

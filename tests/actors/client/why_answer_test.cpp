@@ -99,3 +99,15 @@ TEST_F(why_test, events_of_a_goal_whose_beginning_is_lost_end_no_program) {
   h.events.front().body = "[]";
   EXPECT_NO_THROW(answer("churn2-1", true));
 }
+
+TEST_F(why_test, a_gang_is_asked_for_by_its_name) {
+  h.add(event_kind::gang_state, "", "", "g1", "gang g1: attempt 1 begins on a (cpu 0)", {{"state", "started"}});
+  h.add(event_kind::decision, "", "", "g1", "start gang g1 again", {{"choice", "start gang g1 again"}, {"reason", "rank 0 was killed"}});
+  h.add(event_kind::gang_state, "", "", "g2", "gang g2: something else", {{"state", "started"}});
+  ASSERT_FALSE(asked("g1").empty());
+  EXPECT_EQ(asked("g1").front().kind, "gang");
+  EXPECT_THAT(answer("g1"), HasSubstr("attempt 1 begins"));
+  EXPECT_THAT(answer("g1"), HasSubstr("Because rank 0 was killed"));
+  EXPECT_THAT(answer("g1"), Not(HasSubstr("g2")));
+  EXPECT_THAT(known_subjects(h.events), Contains("g2"));
+}

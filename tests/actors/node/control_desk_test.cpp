@@ -8,7 +8,7 @@
 using namespace flywheel;
 
 TEST(control_desk, each_role_may_do_what_it_is_for) {
-  const std::set<std::string> looks{"ping", "wait", "nodes", "events"}, submits{"submit", "cancel"}, approves{"answer", "rollback"}, administers{"drain", "down", "stop", "anything new"};
+  const std::set<std::string> looks{"ping", "wait", "nodes", "events", "gang"}, submits{"submit", "cancel", "launch"}, approves{"answer", "rollback"}, administers{"drain", "down", "stop", "anything new"};
   struct line {
     role who;
     bool submit, approve, administer;

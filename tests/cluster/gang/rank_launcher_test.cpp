@@ -3,6 +3,7 @@
 #include "cluster/base/text.hpp"
 #include "cluster/gang/rank_keeper.hpp"
 #include "cluster/gang/rank_launcher.hpp"
+#include "cluster/worker/lease_page.hpp"
 #include "tests/cluster/gang/gang_fixture.hpp"
 
 #include <sys/wait.h>
@@ -83,6 +84,25 @@ TEST_F(launcher, observations_are_values_that_a_head_elsewhere_can_judge) {
   (*l)->kill_all();
   EXPECT_TRUE(until(**l, [](const auto& o) { return std::holds_alternative<host_cleared>(o); }));
   EXPECT_TRUE(std::any_of(seen_.begin(), seen_.end(), [](const auto& o) { return is_rank<rank_ended>(o, 0, 1); }));
+}
+
+TEST_F(launcher, when_the_nodes_lease_is_over_the_keeper_ends_the_ranks_without_being_told) {
+  const auto page = lease_page::make();
+  ASSERT_TRUE(page);
+  auto o = options(1);
+  o.lease_fd = (*page)->fd();
+  auto l = rank_launcher::start(o, {});
+  ASSERT_TRUE(l) << l.error().to_string();
+  ASSERT_TRUE((*l)->start_rank(command(0, 1, {"steps=1", "hang"})));
+  int pid = 0;
+  ASSERT_TRUE(until(**l, [&](const auto& seen) {
+    if (is_rank<rank_started>(seen, 0, 1))
+      pid = std::get<rank_started>(std::get<rank_observation>(seen).what).pid;
+    return pid > 0;
+  }));
+  (*page)->set_end(mono_time{1});
+  EXPECT_TRUE(soon([&] { return !is_alive(pid); })) << "nobody looks at the launcher: it might be frozen";
+  EXPECT_TRUE(until(**l, [](const auto& seen) { return std::holds_alternative<host_lost>(seen); }));
 }
 
 TEST_F(launcher, ranks_stand_in_process_groups_of_their_own_with_nothing_open_but_what_is_theirs) {

@@ -308,3 +308,31 @@ TEST(lease_histories, slots_and_budgets_add_up_whatever_happens) {
   EXPECT_GT(preempted, 100u);
   EXPECT_GT(lost, 50u);
 }
+
+TEST_F(leases, slots_that_a_gang_avoids_are_not_given_to_it_and_why_says_so) {
+  auto r = wish("g", 7);
+  r.avoid = {{"a", "gpu0"}, {"a", "gpu1"}};
+  EXPECT_FALSE(table.could_ever_fit(r));
+  ask(r);
+  EXPECT_TRUE(placed().empty());
+  EXPECT_THAT(*table.why_waiting("g", at(1s)), HasSubstr("2 are avoided"));
+  r.id = "fits", r.ranks = 6;
+  ask(r);
+  EXPECT_THAT(placed(), ElementsAre("fits"));
+  for (const auto& s : table.find("fits")->ranks)
+    EXPECT_FALSE(r.avoid.contains(s));
+}
+
+TEST_F(leases, of_a_node_that_goes_only_its_own_slots_are_lost_to_a_gang_that_is_still_being_killed_elsewhere) {
+  ask(wish("g", 8));
+  EXPECT_THAT(placed(), ElementsAre("g"));
+  table.forget_slots("g", "a");
+  table.forget_slots("nobody", "a");
+  EXPECT_TRUE(table.remove_node("a", at(1s)).empty()) << "the lease stands";
+  ASSERT_TRUE(table.add_node("a", gpus("a", 4)));
+  ask(wish("next", 5));
+  EXPECT_TRUE(placed().empty()) << "those of b are not free";
+  release("g", 2s);
+  EXPECT_THAT(placed(), ElementsAre("next"));
+  EXPECT_EQ(table.budgets().find("goal")->reserved, 5h);
+}

@@ -86,3 +86,19 @@ TEST(lease_page, a_worker_that_cannot_read_its_lease_does_not_work) {
   ::waitpid(pid, &how, 0);
   EXPECT_EQ(WEXITSTATUS(how), 71);
 }
+
+TEST(lease_page, another_process_sees_when_it_is_over) {
+  const auto page = lease_page::make();
+  ASSERT_TRUE(page);
+  ::setenv(lease_page_variable, std::to_string((*page)->fd()).c_str(), 1);
+  const auto seen = lease_view::from_environment();
+  ::setenv(lease_page_variable, "999999", 1);
+  EXPECT_FALSE(lease_view::from_environment()) << "told to keep to a lease that cannot be read";
+  ::unsetenv(lease_page_variable);
+  EXPECT_TRUE(lease_view::from_environment().has_value() && !lease_view::from_environment()->has_value());
+  ASSERT_TRUE(seen && *seen);
+  EXPECT_FALSE((*seen)->is_over(mono_time{1'000}));
+  (*page)->set_end(mono_time{500});
+  EXPECT_FALSE((*seen)->is_over(mono_time{499}));
+  EXPECT_TRUE((*seen)->is_over(mono_time{500}));
+}
