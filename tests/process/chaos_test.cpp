@@ -181,6 +181,10 @@ TEST_F(rehearsal, what_cannot_be_done_is_refused_before_anything_starts) {
   EXPECT_EQ(first.exit_code, 0) << first.err;
   EXPECT_EQ(first.out, again.out);
   EXPECT_EQ(w.count(event_kind::rehearsal), 0u);
+  const auto nobody = faults("nobody", "duration: 1s\n", "  - {name: ranks, kind: PodChaos, action: container-kill, containerNames: [rank]}\n");
+  EXPECT_EQ(run(w, {"chaos", nobody}).exit_code, 1) << "who strikes nobody has rehearsed nothing";
+  for (const auto& e : w.journal())
+    EXPECT_FALSE(e.kind == event_kind::rehearsal && json::parse(e.body).value("state", "") == "kept");
   EXPECT_EQ(run(w, {"down"}).exit_code, 0);
   EXPECT_EQ(run(w, {"chaos", fine}).exit_code, 5) << "nobody to strike";
 }
