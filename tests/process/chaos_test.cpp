@@ -40,7 +40,7 @@ protected:
   }
   std::string faults(const std::string& name, const std::string& head, const std::string& experiments) {
     const auto file = w.root / (name + ".yaml");
-    EXPECT_TRUE(publish_file(file, "flywheel_chaos: 1\nname: " + name + "\nsettle: 3m\n" + head + "experiments:\n" + experiments));
+    EXPECT_TRUE(publish_file(file, "flywheel_chaos: 1\nname: " + name + "\nsettle: 60s\n" + head + "experiments:\n" + experiments));
     return file.string();
   }
   int pid_of(const std::string& name) const {
