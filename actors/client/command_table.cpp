@@ -485,7 +485,7 @@ std::vector<command_spec> chaos_commands() {
                    {.name = "dry-run", .help = "check, and print the strokes; strike nobody"},
                    {.name = "yes", .letter = 'y', .help = "strike a cluster that 'flywheel up --local' did not start, without asking"},
                    {.name = "report", .kind = file, .value_name = "FILE", .help = "where the report goes; default: log in the state folder"}},
-       .exits = {{1, "a promise was broken, or it did not become quiet"}, {2, "the file is wrong, or something in it cannot be done here"}, {4, "nobody said yes"},
+       .exits = {{1, "a promise was broken, it did not become quiet, or nobody was struck"}, {2, "the file is wrong, or something in it cannot be done here"}, {4, "nobody said yes"},
                  exit_unreachable, {130, "stopped by Ctrl-C (143: by SIGTERM); everything is undone"}},
        .also = {"rehearse", "rehearsal", "inject", "faults"}},
   };

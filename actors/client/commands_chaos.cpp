@@ -490,8 +490,8 @@ private:
   result<int> conclude() {
     FLYWHEEL_TRY(const auto found, evidence());
     const auto verdicts = judge_promises(found);
-    const bool stopped = stop_->requested() || !settled_;
-    const bool kept = all_kept(verdicts) && found.quiet;
+    const bool stopped = stop_->requested() || !settled_ || done_ == 0; // where nobody was struck nothing was rehearsed
+    const bool kept = all_kept(verdicts) && found.quiet && !stopped;
     const std::string state = !all_kept(verdicts) ? "broken" : stopped ? "stopped" : kept ? "kept" : "broken";
     json report{{"experiment", order_.spec.name}, {"digest", order_.digest}, {"seed", order_.seed}, {"state", state}, {"began", began_}, {"strokes_done", done_},
                 {"seconds", std::chrono::duration<double>(elapsed()).count()}, {"goals_acknowledged", acknowledged_.size()}, {"quiet", found.quiet},
@@ -520,7 +520,7 @@ private:
     if (state == "kept")
       return "rehearsal " + order_.spec.name + ": every promise that could be judged was kept (" + strokes + ")";
     if (state == "stopped")
-      return "rehearsal " + order_.spec.name + ": stopped (" + strokes + ")";
+      return "rehearsal " + order_.spec.name + ": " + (done_ == 0 ? "nothing was struck" : "stopped") + " (" + strokes + ")";
     return "rehearsal " + order_.spec.name + ": " + (not_quiet_.empty() ? "a promise was broken" : "not as promised, " + not_quiet_) + " (" + strokes + ")";
   }
 

@@ -1,16 +1,16 @@
 #include "cluster/chaos/population_store.hpp"
 
 #include "cluster/base/text.hpp"
+#include "cluster/content/file.hpp"
 #include "cluster/security/certificates.hpp"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
-#include <fstream>
-#include <iterator>
 #include <sstream>
 
 namespace flywheel {
@@ -18,9 +18,18 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// What can be read of a file, at most 16 MiB. A process may end between two reads of its files in /proc; a stream would throw then.
 std::string slurp(const fs::path& file) {
-  std::ifstream in{file, std::ios::binary};
-  return {std::istreambuf_iterator<char>{in}, {}};
+  std::string text;
+  const auto handle = open_file(file, O_RDONLY | O_NONBLOCK);
+  char buffer[4096];
+  while (handle && text.size() < (16u << 20)) {
+    const auto n = read_some(handle->get(), buffer, sizeof buffer, file);
+    if (!n || *n == 0)
+      break;
+    text.append(buffer, *n);
+  }
+  return text;
 }
 
 std::vector<std::string> words_of(const std::string& bytes) {

@@ -75,7 +75,7 @@ TEST_F(rehearsal, a_short_one_keeps_every_promise_and_lets_the_release_pass_that
                            "  - {name: freeze, kind: PodChaos, action: pod-failure, selector: {role: node}, startAfter: 6s, duration: 4s}\n"
                            "  - {name: head, kind: PodChaos, action: pod-kill, selector: {role: head}, startAfter: 8s}\n"
                            "  - {name: agents, kind: PodChaos, action: container-kill, containerNames: [hpo, trainer, conductor], schedule: '@every 4s', startAfter: 1s}\n"
-                           "  - {name: clock, kind: TimeChaos, selector: {role: head}, timeOffset: '-5m', startAfter: 11s, duration: 2s}\n"
+                           "  - {name: clock, kind: TimeChaos, selector: {role: head}, timeOffset: '-2s', startAfter: 11s, duration: 2s}\n"
                            "  - {name: disk, kind: PhysicalMachineChaos, action: disk-fill, size: 8MiB, startAfter: 1s, duration: 2s}\n");
   const auto end = run(w, {"chaos", file, "--seed", "7", "--report", (w.root / "report.json").string()});
   EXPECT_EQ(end.exit_code, 0) << end.out << end.err;
@@ -181,6 +181,10 @@ TEST_F(rehearsal, what_cannot_be_done_is_refused_before_anything_starts) {
   EXPECT_EQ(first.exit_code, 0) << first.err;
   EXPECT_EQ(first.out, again.out);
   EXPECT_EQ(w.count(event_kind::rehearsal), 0u);
+  const auto nobody = faults("nobody", "duration: 1s\n", "  - {name: ranks, kind: PodChaos, action: container-kill, containerNames: [rank]}\n");
+  EXPECT_EQ(run(w, {"chaos", nobody}).exit_code, 1) << "who strikes nobody has rehearsed nothing";
+  for (const auto& e : w.journal())
+    EXPECT_FALSE(e.kind == event_kind::rehearsal && json::parse(e.body).value("state", "") == "kept");
   EXPECT_EQ(run(w, {"down"}).exit_code, 0);
   EXPECT_EQ(run(w, {"chaos", fine}).exit_code, 5) << "nobody to strike";
 }
