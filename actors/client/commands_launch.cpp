@@ -169,6 +169,8 @@ private:
 
 /// The head may be started again meanwhile: asked for so long.
 constexpr std::chrono::seconds head_patience{60};
+/// A head that was killed and started again does not answer what its last life was asked.
+constexpr std::chrono::seconds answer_max{5};
 
 class cluster_launch {
 public:
@@ -239,7 +241,7 @@ private:
   result<nlohmann::json> ask(const nlohmann::json& question) {
     const auto until = system_clock().mono() + head_patience;
     for (bool told = false;;) {
-      auto reply = route_ ? route_->ask(question) : result<nlohmann::json>{error{errc::unreachable, "the head does not answer"}};
+      auto reply = route_ ? route_->ask(question, answer_max) : result<nlohmann::json>{error{errc::unreachable, "the head does not answer"}};
       if (reply || (reply.error().code != errc::unreachable && reply.error().code != errc::timed_out) || system_clock().mono() >= until)
         return reply;
       if (!std::exchange(told, true))
