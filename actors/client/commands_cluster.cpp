@@ -81,6 +81,9 @@ result<int> work_for_head(const command_context& c, const std::string& address, 
   o.head_port = to.second;
   o.slots = std::move(slots);
   o.worker_command = own_program({"_worker"});
+  if (c.line.given("cache")) {
+    FLYWHEEL_TRY(o.cache_bytes_max, parse_bytes(c.line.text("cache")));
+  }
   o.shut_down = [ended](const std::string& reason) {
     std::cerr << "ending: " << reason << std::endl;
     const std::uint64_t one = 1;
@@ -120,6 +123,12 @@ result<int> run_node(const command_context& c) {
   FLYWHEEL_TRY(const auto listen, parse_address(c.line.text("listen")));
   o.address = listen.first == "*" ? std::string{} : listen.first;
   o.port = listen.second;
+  if (c.line.given("data-port")) {
+    const auto port = c.line.integer("data-port");
+    if (port > 65'535)
+      return error{errc::invalid_argument, "--data-port takes a number up to 65535", {}, "0 for any free port"};
+    o.data_port = static_cast<std::uint16_t>(port);
+  }
   o.slots = wanted_slots(c);
   return own_state(c, std::move(o));
 }

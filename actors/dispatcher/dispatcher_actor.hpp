@@ -5,6 +5,7 @@
 #include "actors/dispatcher/task_channel.hpp"
 #include "actors/protocol/agent_context.hpp"
 #include "actors/protocol/agents.hpp"
+#include "cluster/transfer/grant_book.hpp"
 #include "cluster/worker/task_runner.hpp"
 
 #include <atomic>
@@ -22,6 +23,9 @@ struct dispatcher_options {
   std::shared_ptr<task_channel> channel;
   std::shared_ptr<std::atomic<unsigned>> usable_slots; ///< kept up to date, for whoever plans
   std::string shared_token;                  ///< as in <state>/run/cluster.token
+  std::shared_ptr<transfer::grant_book> grants; ///< kept up to date, for the file server; null: there is none
+  std::uint16_t data_port = 0;               ///< its port and public key
+  std::string data_key;
 };
 
 /// Members known from the journal get dead_after to speak. A pool that does not start makes the head a node without slots, and says so.

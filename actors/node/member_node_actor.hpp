@@ -20,6 +20,7 @@ struct member_options {
   std::uint16_t head_port = 0;
   std::vector<slot> slots;
   std::vector<std::string> worker_command; ///< argv of a worker process
+  std::uint64_t cache_bytes_max = std::uint64_t{20} << 30; ///< of files fetched from a head that shares none
   std::function<void(const std::string& reason)> shut_down;  ///< from an actor's thread: end this process soon
   std::function<void(const std::string& sentence)> log;
 };

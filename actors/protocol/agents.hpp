@@ -46,6 +46,7 @@ CAFX_INSPECT(close_runner, runner)
 CAFX_INSPECT(task_verdict, number, go_on)
 CAFX_INSPECT(pool_report, pool, number, bytes)
 CAFX_INSPECT(pool_end, pool, bytes)
+CAFX_INSPECT(files_moved, courier, bytes)
 CAFX_INSPECT(drain_node, node, user)
 CAFX_INSPECT(list_nodes, all)
 CAFX_INSPECT(shut_down, user)
@@ -93,6 +94,7 @@ CAF_BEGIN_TYPE_ID_BLOCK(flywheel, first_custom_type_id)
   CAF_ADD_TYPE_ID(flywheel, (flywheel::task_verdict))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::pool_report))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::pool_end))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::files_moved))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::drain_node))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::list_nodes))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::shut_down))
@@ -204,6 +206,7 @@ using dispatcher_agent = gate_service::extend<
 using task_host_agent = gate_service::extend<
     cafx::sig<void, pool_report>,
     cafx::sig<void, pool_end>,
+    cafx::sig<void, files_moved>,
     cafx::sig<acknowledgement, shut_down>,      ///< say goodbye: the node goes
     cafx::sig<void, tick_atom>>;
 

@@ -104,6 +104,8 @@ struct task_verdict { std::uint64_t number = 0; bool go_on = true; };
 /// From the pool's thread. `bytes`: a report or an end as MessagePack. `pool` tells a pool from the one that took its place.
 struct pool_report { std::uint64_t pool = 0, number = 0; std::string bytes; };
 struct pool_end { std::uint64_t pool = 0; std::string bytes; };
+/// From a courier's thread. `bytes`: what was moved, or why not (actors/dispatcher/task_courier). `courier` as `pool` above.
+struct files_moved { std::uint64_t courier = 0; std::string bytes; };
 struct drain_node { std::string node, user; };
 struct list_nodes { bool all = false; };
 /// End every node of the cluster; the head's own process ends by itself.
