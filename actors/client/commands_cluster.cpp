@@ -67,7 +67,7 @@ void print_nodes(const command_context& c, const json& reply) {
 
 } // namespace
 
-result<int> work_for_head(const command_context& c, const std::string& address, const fs::path& certs, std::vector<slot> slots) {
+result<int> work_for_head(const command_context& c, const std::string& address, const fs::path& certs, std::vector<slot> slots, std::optional<std::uint64_t> cache_bytes_max) {
   FLYWHEEL_TRY(const auto to, parse_address(address));
   FLYWHEEL_TRY(const auto files, tls_files_in(certs));
   stop_signals stop;
@@ -81,9 +81,7 @@ result<int> work_for_head(const command_context& c, const std::string& address, 
   o.head_port = to.second;
   o.slots = std::move(slots);
   o.worker_command = own_program({"_worker"});
-  if (c.line.given("cache")) {
-    FLYWHEEL_TRY(o.cache_bytes_max, parse_bytes(c.line.text("cache")));
-  }
+  o.cache_bytes_max = cache_bytes_max.value_or(o.cache_bytes_max);
   o.shut_down = [ended](const std::string& reason) {
     std::cerr << "ending: " << reason << std::endl;
     const std::uint64_t one = 1;
@@ -114,7 +112,11 @@ result<int> run_node(const command_context& c) {
   if (c.line.given("join")) {
     if (!c.line.given("certs"))
       return error{errc::invalid_argument, "a node needs its certificate", {}, "--certs DIR, as flywheel certs issue NAME --role node made it"};
-    return work_for_head(c, c.line.text("join"), c.line.text("certs"), wanted_slots(c));
+    std::optional<std::uint64_t> cache;
+    if (c.line.given("cache")) {
+      FLYWHEEL_TRY(cache, parse_bytes(c.line.text("cache")));
+    }
+    return work_for_head(c, c.line.text("join"), c.line.text("certs"), wanted_slots(c), cache);
   }
   if (!c.line.given("certs"))
     return error{errc::invalid_argument, "the head needs a node's certificate", {}, "--certs DIR, as flywheel certs issue NAME --role node made it"};

@@ -417,6 +417,8 @@ void save_running(self_pointer self) {
 void ended_away(self_pointer self, const std::string& task, away_task& a, json end) {
   if (a.lost)
     return hand_back(self, task, *a.lost);
+  if (end["cause"].value("code", "") == name_of(errc::disk_full)) // this node's disk, not the task
+    return hand_back(self, task, error{errc::disk_full, end["cause"].value("what", ""), "node " + self->state.options.node, end["cause"].value("hint", "")});
   if (end["cause"].value("code", "") != name_of(errc::ok))
     return finish_away(self, task, std::move(end), false);
   const auto body = end.value("body", "");

@@ -11,6 +11,7 @@
 #include <netdb.h>
 #include <optional>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <thread>
 #include <unistd.h>
@@ -65,22 +66,26 @@ std::vector<std::string> receive_all(void* socket, std::size_t parts_max) {
 
 } // namespace
 
-/// Whether connections are let in, by how many there are: ZeroMQ itself would accept until the process has no descriptors left.
+/// Keeps the number of connections in bounds: ZeroMQ itself would accept until the process has no descriptors left. There is no way to close
+/// one of them, so at the bound the port is closed with all of them and opened again: nodes dial anew and go on where they were.
 class door {
 public:
   /// The bound endpoint, port included.
-  explicit door(std::string endpoint = {}) : endpoint_(std::move(endpoint)) {}
+  explicit door(std::string endpoint = {}, int open_max = 0) : endpoint_(std::move(endpoint)), open_max_(open_max) {}
   void changed(void* router, int by) {
     open_ = std::max(0, open_ + by);
-    if (listening_ && open_ >= connections_max)
-      listening_ = zmq_unbind(router, endpoint_.c_str()) != 0;
-    else if (!listening_ && open_ <= connections_max / 2)
-      listening_ = zmq_bind(router, endpoint_.c_str()) == 0; // if somebody took the port meanwhile: with the next one that goes
+    if (listening_ && open_ >= open_max_ && zmq_unbind(router, endpoint_.c_str()) == 0) {
+      listening_ = false;
+      open_ = 0;
+    }
   }
+  /// To be called while it is not open: ZeroMQ closes the port in its own time.
+  void open(void* router) { listening_ = zmq_bind(router, endpoint_.c_str()) == 0; }
+  bool is_open() const noexcept { return listening_; }
 
 private:
   std::string endpoint_;
-  int open_ = 0;
+  int open_max_ = 0, open_ = 0;
   bool listening_ = true;
 };
 
@@ -161,8 +166,10 @@ void file_server::impl::watch_connections() {
 void file_server::impl::run() {
   for (;;) {
     std::array<zmq_pollitem_t, 4> items{{{nullptr, stop, ZMQ_POLLIN, 0}, {zap->get(), 0, ZMQ_POLLIN, 0}, {monitor->get(), 0, ZMQ_POLLIN, 0}, {router->get(), 0, ZMQ_POLLIN, 0}}};
-    if (zmq_poll(items.data(), static_cast<int>(items.size()), -1) < 0 && zmq_errno() != EINTR)
+    if (zmq_poll(items.data(), static_cast<int>(items.size()), entrance.is_open() ? -1 : 20) < 0 && zmq_errno() != EINTR)
       return;
+    if (!entrance.is_open())
+      entrance.open(router->get());
     if (items[0].revents != 0)
       return;
     if (items[1].revents != 0)
@@ -225,7 +232,10 @@ result<std::unique_ptr<file_server>> file_server::start(const server_options& op
     return error_from_zmq("asking for the port");
   const std::string_view at{bound.data()};
   i.port = static_cast<std::uint16_t>(std::stoul(std::string{at.substr(at.rfind(':') + 1)}));
-  i.entrance = door{bound.data()};
+  rlimit descriptors{};
+  ::getrlimit(RLIMIT_NOFILE, &descriptors);
+  const auto most = static_cast<int>(std::min<rlim_t>(descriptors.rlim_cur / 2, 4096));
+  i.entrance = door{bound.data(), options.connections_max > 0 ? options.connections_max : most};
   i.thread = std::thread{[&i] { i.run(); }};
   return s;
 }

@@ -3,7 +3,7 @@
 // others, and each request is looked up again, so that a node that left is refused on a connection it still has). One thread.
 //
 // Bounds, each against a hostile peer: message_bytes_max a frame, before memory is reserved; 5 s for a handshake; messages_waiting_max in each
-// direction a connection; connections beyond connections_max are not accepted; a peer that does not read is not waited for.
+// direction a connection; with connections_max connections all are closed and those who mean it dial again; a peer that does not read is not waited for.
 
 #include "cluster/transfer/curve_keys.hpp"
 #include "cluster/transfer/file_desk.hpp"
@@ -15,12 +15,12 @@
 namespace flywheel::transfer {
 
 inline constexpr int messages_waiting_max = 32;
-inline constexpr int connections_max = 1024;
 
 struct server_options {
   std::string address;      ///< host or IP address to listen at; empty: every one of this machine's
   std::uint16_t port = 0;   ///< 0: any free one
   desk_rule desk;
+  int connections_max = 0;  ///< 0: half of the descriptors that this process may have, at most 4096
 };
 
 class file_server {
