@@ -44,7 +44,7 @@ result<welcome> welcome_from(const json& j) {
   return read("welcome", [&] {
     return welcome{j.at("epoch").get<std::uint64_t>(), j.at("head_epoch").get<std::uint64_t>(), j.at("heartbeat_ms").get<std::uint32_t>(),
                    j.at("dead_after_ms").get<std::uint32_t>(), j.at("state").get<std::string>(), j.at("token").get<std::string>(),
-                   j.value("data_port", std::uint16_t{0}), j.value("data_key", std::string{})};
+                   j.at("data_port").get<std::uint16_t>(), j.at("data_key").get<std::string>()};
   });
 }
 
@@ -65,19 +65,9 @@ namespace {
 json files_to_json(const task_files& f) {
   return {{"inputs", texts(f.inputs)}, {"folder", f.folder.string()}, {"state", f.state}, {"results", f.results}, {"body_paths", f.body_paths}, {"result_paths", f.result_paths}};
 }
-/// Of a task that says nothing of its files: empty.
-task_files files_from(const json& t) {
-  task_files f;
-  const auto i = t.find("files");
-  if (i == t.end())
-    return f;
-  f.inputs = paths(i->at("inputs"));
-  f.folder = i->at("folder").get<std::string>();
-  f.state = i->at("state").get<std::vector<std::string>>();
-  f.results = i->at("results").get<std::vector<std::string>>();
-  f.body_paths = i->at("body_paths").get<std::vector<std::string>>();
-  f.result_paths = i->at("result_paths").get<std::vector<std::string>>();
-  return f;
+task_files files_from(const json& j) {
+  const auto names = [&](const char* key) { return j.at(key).get<std::vector<std::string>>(); };
+  return {paths(j.at("inputs")), j.at("folder").get<std::string>(), names("state"), names("results"), names("body_paths"), names("result_paths")};
 }
 } // namespace
 
@@ -96,7 +86,7 @@ result<worker_task> task_from(const json& j) {
     t.memory_max = j.at("memory_max").get<std::uint64_t>();
     t.sandbox.readable = paths(j.at("readable"));
     t.sandbox.writable = paths(j.at("writable"));
-    t.files = files_from(j);
+    t.files = files_from(j.at("files"));
     return t;
   });
 }
