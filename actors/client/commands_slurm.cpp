@@ -387,9 +387,11 @@ void requeue(const command_context& c, const std::string& id) {
   }
   auto scontrol = child_process::start({"scontrol", "requeue", id});
   const auto status = scontrol ? scontrol->wait_for(30s) : std::optional<int>{};
+  // Slurm ends the processes of a job that it requeues: scontrol is one of them, and may not live to tell.
+  const bool done = status == 0 || status == 128 + SIGTERM || status == 128 + SIGKILL;
   if (c.line.quiet())
     return;
-  std::cerr << "slurm: " << (status == 0 ? "job " + id + " is requeued" : scontrol ? "scontrol did not requeue job " + id + "; " + how
+  std::cerr << "slurm: " << (done ? "job " + id + " is requeued" : scontrol ? "scontrol did not requeue job " + id + "; " + how
                                                                                   : "there is no scontrol here; " + how)
             << std::endl;
 }

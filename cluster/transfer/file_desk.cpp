@@ -97,7 +97,7 @@ reply file_desk::carry_out(const std::string& node, const request& r) {
 result<digest> file_desk::digest_of_open(int descriptor, const file_state& state, const std::string& name) {
   if (const auto i = digests_.find(state); i != digests_.end())
     return i->second;
-  FLYWHEEL_TRY(const auto sha, digest_of_descriptor(descriptor, name));
+  FLYWHEEL_TRY(const auto sha, digest_of_descriptor(descriptor, name, stop_));
   FLYWHEEL_TRY(const auto after, state_of(descriptor, name));
   if (after == state) { // else it changes now, and is asked for again
     if (digests_.size() >= digests_max)
@@ -264,7 +264,7 @@ result<reply> file_desk::publish(const std::string& node, const granted_root& ro
   if (!file)
     return file.error();
   FLYWHEEL_TRY(const auto state, state_of(file->get(), r.name));
-  FLYWHEEL_TRY(const auto sha, digest_of_descriptor(file->get(), r.name));
+  FLYWHEEL_TRY(const auto sha, digest_of_descriptor(file->get(), r.name, stop_));
   if (state.size != r.size || sha != r.sha256) {
     remove_tree(target.get(), temporary);
     return error{errc::checksum_mismatch, "what arrived (" + std::to_string(state.size) + " bytes) is not what was announced (" + std::to_string(r.size) + " bytes)"};

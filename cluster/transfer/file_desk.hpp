@@ -18,7 +18,9 @@ struct desk_rule {
 /// One thread at a time.
 class file_desk {
 public:
-  explicit file_desk(std::shared_ptr<const grant_book> book, desk_rule rule = {}) : book_(std::move(book)), rule_(rule) {}
+  /// `stop` is asked while a large file is checked: true ends that with `interrupted`.
+  explicit file_desk(std::shared_ptr<const grant_book> book, desk_rule rule = {}, std::function<bool()> stop = {})
+      : book_(std::move(book)), rule_(rule), stop_(std::move(stop)) {}
   /// Never fails otherwise than in the reply. `bytes` of the reply lies in the desk until the next call. Errors name the file.
   reply carry_out(const std::string& node, const request& r);
 
@@ -37,6 +39,7 @@ private:
 
   std::shared_ptr<const grant_book> book_;
   desk_rule rule_;
+  std::function<bool()> stop_;
   std::string buffer_;
   std::map<file_state, digest> digests_;               ///< of files that have not changed since
   std::map<std::uint64_t, std::uint64_t> uploaded_;    ///< bytes by lease

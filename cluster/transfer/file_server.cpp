@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <netdb.h>
@@ -90,7 +91,7 @@ private:
 };
 
 struct file_server::impl {
-  explicit impl(std::shared_ptr<const grant_book> b, curve_keys k, desk_rule rule) : book(std::move(b)), keys(std::move(k)), desk(book, rule) {}
+  explicit impl(std::shared_ptr<const grant_book> b, curve_keys k, desk_rule rule) : book(std::move(b)), keys(std::move(k)), desk(book, rule, [this] { return quitting.load(); }) {}
   std::shared_ptr<const grant_book> book;
   curve_keys keys;
   file_desk desk;
@@ -99,6 +100,7 @@ struct file_server::impl {
   door entrance;
   std::uint16_t port = 0;
   int stop = -1;
+  std::atomic<bool> quitting{false};
   std::thread thread;
 
   void run();
@@ -247,6 +249,7 @@ file_server::~file_server() {
   if (!impl_)
     return;
   if (impl_->thread.joinable()) {
+    impl_->quitting = true;
     const std::uint64_t one = 1;
     FLYWHEEL_ASSERT(::write(impl_->stop, &one, sizeof one) == sizeof one, "an eventfd takes a number");
     impl_->thread.join();

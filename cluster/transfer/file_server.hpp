@@ -14,7 +14,7 @@
 
 namespace flywheel::transfer {
 
-inline constexpr int messages_waiting_max = 32;
+inline constexpr int messages_waiting_max = 16;
 
 struct server_options {
   std::string address;      ///< host or IP address to listen at; empty: every one of this machine's

@@ -47,7 +47,8 @@ public:
 
   /// The root of that number. stale_epoch: the node has no such lease now. invalid_argument: no such root.
   result<granted_root> find(const std::string& node, std::uint64_t lease, std::uint64_t root) const;
-  /// Carries out `act` if the node has the lease, and keeps it from being taken back meanwhile. Short acts only.
+  /// Carries out `act` if the node has the lease, and keeps it from being taken back meanwhile. Short acts only, such as a rename: whoever
+  /// takes grants back waits for it.
   status while_held(const std::string& node, std::uint64_t lease, const std::function<status()>& act) const;
   std::size_t size() const;
 
