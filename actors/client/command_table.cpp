@@ -210,8 +210,9 @@ std::vector<command_spec> cluster_commands() {
        .section = cluster_section,
        .summary = "Run one node of a cluster: its head, or one that joins it",
        .description = "The head owns the state folder with the journal, and runs the agents. Every other node runs the trials that the head "
-                      "gives it, in worker processes; it needs the head's address, a certificate of its own, and the head's state folder "
-                      "under the same path (a shared file system).\n\n"
+                      "gives it, in worker processes; it needs the head's address and a certificate of its own. If it sees the head's state "
+                      "folder under the same path (a shared file system) it works there; otherwise the files of each trial come over the "
+                      "network, into the node's own state folder, and go back.\n\n"
                       "A node that loses its head stops its work before the head gives it to others, and joins again by itself. SIGTERM ends "
                       "a node cleanly: the head gives its work to others at once.",
        .examples = {{"flywheel node --head --listen 0.0.0.0:7400 --certs head", "the head, for all addresses of this machine"},
@@ -221,6 +222,8 @@ std::vector<command_spec> cluster_commands() {
                    node_certs_option,
                    {.name = "listen", .kind = text, .value_name = "HOST:PORT", .default_value = "127.0.0.1:0",
                     .help = "where the head listens; host * for every address, port 0 for any free one"},
+                   {.name = "data-port", .kind = integer, .value_name = "N", .help = "port of the head for the files of nodes that do not share its own; default: any free one"},
+                   {.name = "cache", .kind = text, .value_name = "SIZE", .help = "what a node keeps at most of the files it fetched, e.g. 100GiB; default: 20GiB"},
                    {.name = "slots", .kind = integer, .value_name = "N", .help = "CPU slots this node offers; default: one a core; 0: none"}},
        .exits = {exit_failed, exit_not_found, exit_denied},
        .also = {"agent", "join", "head", "serve-cluster"}},

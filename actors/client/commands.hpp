@@ -69,7 +69,8 @@ struct batch_job {
 result<int> run_batch_job(const command_context& c, cluster_options cluster, const batch_job& job);
 // commands_cluster.cpp
 /// Works for the head at `address` until a signal, or the head, ends it.
-result<int> work_for_head(const command_context& c, const std::string& address, const std::filesystem::path& certs, std::vector<slot> slots);
+result<int> work_for_head(const command_context& c, const std::string& address, const std::filesystem::path& certs, std::vector<slot> slots,
+                          std::optional<std::uint64_t> cache_bytes_max = std::nullopt);
 result<int> run_node(const command_context& c);
 result<int> start_local_cluster(const command_context& c);
 result<int> list_nodes_of(const command_context& c);

@@ -71,7 +71,7 @@ void print_nodes(const command_context& c, const json& reply) {
 
 } // namespace
 
-result<int> work_for_head(const command_context& c, const std::string& address, const fs::path& certs, std::vector<slot> slots) {
+result<int> work_for_head(const command_context& c, const std::string& address, const fs::path& certs, std::vector<slot> slots, std::optional<std::uint64_t> cache_bytes_max) {
   FLYWHEEL_TRY(const auto to, parse_address(address));
   FLYWHEEL_TRY(const auto files, tls_files_in(certs));
   stop_signals stop;
@@ -86,6 +86,7 @@ result<int> work_for_head(const command_context& c, const std::string& address, 
   o.slots = std::move(slots);
   o.worker_command = own_program({"_worker"});
   o.code_version = "flywheel " FLYWHEEL_VERSION;
+  o.cache_bytes_max = cache_bytes_max.value_or(o.cache_bytes_max);
   o.shut_down = [ended](const std::string& reason) {
     std::cerr << "ending: " << reason << std::endl;
     const std::uint64_t one = 1;
@@ -116,7 +117,11 @@ result<int> run_node(const command_context& c) {
   if (c.line.given("join")) {
     if (!c.line.given("certs"))
       return error{errc::invalid_argument, "a node needs its certificate", {}, "--certs DIR, as flywheel certs issue NAME --role node made it"};
-    return work_for_head(c, c.line.text("join"), c.line.text("certs"), wanted_slots(c));
+    std::optional<std::uint64_t> cache;
+    if (c.line.given("cache")) {
+      FLYWHEEL_TRY(cache, parse_bytes(c.line.text("cache")));
+    }
+    return work_for_head(c, c.line.text("join"), c.line.text("certs"), wanted_slots(c), cache);
   }
   if (!c.line.given("certs"))
     return error{errc::invalid_argument, "the head needs a node's certificate", {}, "--certs DIR, as flywheel certs issue NAME --role node made it"};
@@ -125,6 +130,12 @@ result<int> run_node(const command_context& c) {
   FLYWHEEL_TRY(const auto listen, parse_address(c.line.text("listen")));
   o.address = listen.first == "*" ? std::string{} : listen.first;
   o.port = listen.second;
+  if (c.line.given("data-port")) {
+    const auto port = c.line.integer("data-port");
+    if (port > 65'535)
+      return error{errc::invalid_argument, "--data-port takes a number up to 65535", {}, "0 for any free port"};
+    o.data_port = static_cast<std::uint16_t>(port);
+  }
   o.slots = wanted_slots(c);
   return own_state(c, std::move(o));
 }

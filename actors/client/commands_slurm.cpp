@@ -11,9 +11,11 @@
 #include "actors/protocol/control_format.hpp"
 #include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
+#include "cluster/content/file.hpp"
 #include "cluster/content/publish.hpp"
 #include "cluster/journal/state_directory.hpp"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -74,6 +76,111 @@ result<fs::path> certificate_here(const fs::path& state) {
 std::vector<slot> allocated_slots(const command_context& c) {
   const auto cpus = c.line.given("slots") ? static_cast<unsigned>(std::min<std::uint64_t>(c.line.integer("slots"), 4096)) : number_in("SLURM_CPUS_ON_NODE", 1);
   return cpus == 0 ? std::vector<slot>{} : own_slots(cpus);
+}
+
+// ---- nodes that do not see the state folder -----------------------------------------------------------------------------
+
+/// Of certificates that travel: no job is longer.
+constexpr int joining_days = 31;
+constexpr std::size_t joining_bytes_max = std::size_t{64} << 20;
+/// A network file system may show late what the head wrote; a node that has its certificate from elsewhere waits no longer than this.
+constexpr std::chrono::seconds shown_within{5};
+
+/// Certificates for nodes that cannot make their own in the shared folder: srun gives this file to each of them as its standard input.
+result<fs::path> joining_file(const fs::path& state, const std::string& job, unsigned nodes, const std::string& address) {
+  const auto now = system_clock().wall();
+  FLYWHEEL_TRY(const auto authority, certificate_authority::open(state / "certs"));
+  const auto at = state_layout{state}.run() / "joining";
+  std::error_code code;
+  fs::remove_all(at, code);
+  if (!fs::create_directories(at, code))
+    return error_from_errno(code.value(), "create " + at.string());
+  json all{{"address", address}, {"nodes", json::array()}};
+  for (unsigned i = 0; i < nodes; ++i) {
+    const auto name = certificate_name("job" + job + "-" + std::to_string(i + 1));
+    FLYWHEEL_CHECK(authority.issue({name, role::node, {"localhost", "127.0.0.1"}, joining_days}, at, now));
+    FLYWHEEL_TRY(const auto certificate, read_file(at / (name + ".pem"), joining_bytes_max));
+    FLYWHEEL_TRY(const auto key, read_file(at / (name + ".key"), joining_bytes_max));
+    all["nodes"].push_back({{"name", name}, {"certificate", certificate}, {"key", key}});
+  }
+  FLYWHEEL_TRY(const auto ca, read_file(at / "ca.pem", joining_bytes_max));
+  all["ca"] = ca;
+  fs::remove_all(at, code);
+  const auto file = state_layout{state}.run() / "joining.json"; // in a folder that nobody else may enter
+  FLYWHEEL_CHECK(publish_file(file, all.dump()));
+  return file;
+}
+
+/// What srun gives us: this node's part of it. Nothing if it is not that.
+std::optional<json> joining_from_input(const std::string& address, std::chrono::seconds patience) {
+  std::string text, buffer(std::size_t{64} << 10, '\0');
+  const auto until = system_clock().mono() + patience;
+  for (auto now = system_clock().mono(); now < until; now = system_clock().mono()) {
+    pollfd input{0, POLLIN, 0};
+    if (::poll(&input, 1, static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(until - now).count())) <= 0)
+      continue;
+    const auto got = ::read(0, buffer.data(), buffer.size());
+    if (got < 0 && errno == EINTR)
+      continue;
+    if (got <= 0 || text.size() > joining_bytes_max)
+      break;
+    text.append(buffer, 0, static_cast<std::size_t>(got));
+  }
+  const auto all = json::parse(text, nullptr, false);
+  const auto number = number_in("SLURM_PROCID", 0);
+  if (!all.is_object() || all.value("address", json{}) != address || !all.value("nodes", json{}).is_array() || number >= all["nodes"].size())
+    return std::nullopt;
+  auto mine = all["nodes"][number];
+  mine["ca"] = all.value("ca", json{});
+  for (const auto* key : {"name", "certificate", "key", "ca"})
+    if (!mine.contains(key) || !mine[key].is_string())
+      return std::nullopt;
+  return mine;
+}
+
+/// A folder of this node alone, for as long as the node runs.
+class own_folder {
+public:
+  static result<own_folder> make() {
+    auto in = variable("TMPDIR");
+    auto pattern = (in.empty() ? std::string{"/tmp"} : in) + "/flywheel-XXXXXX";
+    if (::mkdtemp(pattern.data()) == nullptr) // mode 0700
+      return error_from_errno(errno, "make a folder in " + (in.empty() ? "/tmp" : in));
+    own_folder f;
+    f.path_ = pattern;
+    return f;
+  }
+  own_folder(own_folder&& other) noexcept : path_(std::exchange(other.path_, {})) {}
+  ~own_folder() {
+    std::error_code ignored;
+    if (!path_.empty())
+      fs::remove_all(path_, ignored);
+  }
+  const fs::path& path() const noexcept { return path_; }
+
+private:
+  own_folder() = default;
+  fs::path path_;
+};
+
+/// Slurm knows how this node reaches the head's: srun came from there.
+std::string address_from_here(const std::string& address) {
+  const auto launcher = variable("SLURM_LAUNCH_NODE_IPADDR");
+  return launcher.empty() ? address : (launcher.find(':') == std::string::npos ? launcher : "[" + launcher + "]") + address.substr(address.rfind(':'));
+}
+
+status write_certificate(const fs::path& folder, const json& mine) {
+  std::error_code code;
+  if (!fs::create_directories(folder, code))
+    return error_from_errno(code.value(), "create " + folder.string());
+  const auto name = certificate_name(mine.value("name", ""));
+  FLYWHEEL_CHECK(publish_file(folder / "ca.pem", mine.value("ca", "")));
+  FLYWHEEL_CHECK(publish_file(folder / (name + ".pem"), mine.value("certificate", "")));
+  return publish_with(folder / (name + ".key"), [&](const fs::path& temporary) -> status {
+    FLYWHEEL_TRY(auto file, open_file(temporary, O_WRONLY | O_CREAT | O_EXCL, 0600));
+    FLYWHEEL_CHECK(write_all(file.get(), mine.value("key", ""), temporary));
+    return file.close(temporary);
+  });
 }
 
 std::atomic<bool> end_is_near{false};
@@ -169,7 +276,9 @@ private:
     const auto others = std::to_string(nodes_ - 1);
     // One process a node, whatever the job's options say about tasks; a node that goes does not take the others with it.
     std::vector<std::string> words{"srun", "--nodes=" + others, "--ntasks=" + others, "--ntasks-per-node=1", "--relative=1", "--overlap", "--mpi=none",
-                                   "--no-kill", "--kill-on-bad-exit=0", "--wait=0", "--input=none"};
+                                   "--no-kill", "--kill-on-bad-exit=0", "--wait=0"};
+    FLYWHEEL_TRY(const auto joining, joining_file(c_->state, id_, nodes_ - 1, n.cluster_address()));
+    words.push_back("--input=" + joining.string());
     if (!variable("SLURM_CPUS_PER_TASK").empty()) // steps do not inherit it
       words.push_back("--cpus-per-task=" + variable("SLURM_CPUS_PER_TASK"));
     for (auto& w : own_program({"slurm", "node", "--join", n.cluster_address(), "--state", c_->state.string(), "--join-timeout", std::to_string(patience_.count()) + "s"}))
@@ -278,9 +387,11 @@ void requeue(const command_context& c, const std::string& id) {
   }
   auto scontrol = child_process::start({"scontrol", "requeue", id});
   const auto status = scontrol ? scontrol->wait_for(30s) : std::optional<int>{};
+  // Slurm ends the processes of a job that it requeues: scontrol is one of them, and may not live to tell.
+  const bool done = status == 0 || status == 128 + SIGTERM || status == 128 + SIGKILL;
   if (c.line.quiet())
     return;
-  std::cerr << "slurm: " << (status == 0 ? "job " + id + " is requeued" : scontrol ? "scontrol did not requeue job " + id + "; " + how
+  std::cerr << "slurm: " << (done ? "job " + id + " is requeued" : scontrol ? "scontrol did not requeue job " + id + "; " + how
                                                                                   : "there is no scontrol here; " + how)
             << std::endl;
 }
@@ -355,9 +466,18 @@ result<int> work_in_slurm(const command_context& c) {
     const auto j = text ? json::parse(*text, nullptr, false) : json{};
     return j.is_object() && j.value("address", json{}) == address;
   };
+  const auto mine = joining_from_input(address, patience);
   stop_signals stop;
-  const auto until = system_clock().mono() + patience;
+  const auto begin = system_clock().mono(), until = begin + patience;
+  std::error_code ignored;
   while (!shared()) {
+    if (mine && (!fs::exists(c.state, ignored) || system_clock().mono() >= begin + shown_within)) {
+      FLYWHEEL_TRY(const auto folder, own_folder::make());
+      FLYWHEEL_CHECK(write_certificate(folder.path() / "certs", *mine));
+      auto own = c;
+      own.state = folder.path() / "state";
+      return work_for_head(own, address_from_here(address), folder.path() / "certs", allocated_slots(c));
+    }
     if (system_clock().mono() >= until) {
       print_error(std::cerr, error{errc::unsupported, host_name() + " does not see what the head wrote to " + c.state.string(), {},
                                    "name a state folder on a file system that all nodes share: --state DIR"}, false, c.style);
@@ -368,12 +488,9 @@ result<int> work_in_slurm(const command_context& c) {
       return 128 + stop.signal_number();
   }
   FLYWHEEL_TRY(const auto certs, certificate_here(c.state));
-  // Slurm knows how this node reaches the head's: srun came from there.
-  const auto launcher = variable("SLURM_LAUNCH_NODE_IPADDR");
-  const auto at = launcher.empty() ? address : (launcher.find(':') == std::string::npos ? launcher : "[" + launcher + "]") + address.substr(address.rfind(':'));
   auto own = c;
   own.state = c.state / "nodes" / certs.filename();
-  return work_for_head(own, at, certs, allocated_slots(c));
+  return work_for_head(own, address_from_here(address), certs, allocated_slots(c));
 }
 
 } // namespace flywheel

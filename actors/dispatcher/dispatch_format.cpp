@@ -2,6 +2,7 @@
 
 #include "cluster/base/ids.hpp"
 #include "cluster/base/json.hpp"
+#include "cluster/transfer/curve_keys.hpp"
 
 namespace flywheel::dispatch {
 
@@ -36,18 +37,43 @@ std::vector<std::filesystem::path> paths(const json& j) {
 } // namespace
 
 json to_json(const welcome& w) {
-  return {{"epoch", w.epoch}, {"head_epoch", w.head_epoch}, {"heartbeat_ms", w.heartbeat_ms}, {"dead_after_ms", w.dead_after_ms}, {"state", w.state}, {"token", w.token}};
+  return {{"epoch", w.epoch}, {"head_epoch", w.head_epoch}, {"heartbeat_ms", w.heartbeat_ms}, {"dead_after_ms", w.dead_after_ms}, {"state", w.state}, {"token", w.token},
+          {"data_port", w.data_port}, {"data_key", w.data_key}};
 }
 result<welcome> welcome_from(const json& j) {
   return read("welcome", [&] {
     return welcome{j.at("epoch").get<std::uint64_t>(), j.at("head_epoch").get<std::uint64_t>(), j.at("heartbeat_ms").get<std::uint32_t>(),
-                   j.at("dead_after_ms").get<std::uint32_t>(), j.at("state").get<std::string>(), j.at("token").get<std::string>()};
+                   j.at("dead_after_ms").get<std::uint32_t>(), j.at("state").get<std::string>(), j.at("token").get<std::string>(),
+                   j.at("data_port").get<std::uint16_t>(), j.at("data_key").get<std::string>()};
   });
 }
 
+std::string to_text(const greeting& g) { return json{{"protocol", g.protocol}, {"data_key", g.data_key}}.dump(); }
+greeting greeting_from(const std::string& text) {
+  greeting g;
+  const auto j = json::parse(text, nullptr, false);
+  if (!j.is_object())
+    return g;
+  if (const auto i = j.find("protocol"); i != j.end() && i->is_number_unsigned())
+    g.protocol = i->get<std::uint32_t>();
+  if (const auto i = j.find("data_key"); i != j.end() && i->is_string() && transfer::is_public_key(i->get<std::string>()))
+    g.data_key = i->get<std::string>();
+  return g;
+}
+
+namespace {
+json files_to_json(const task_files& f) {
+  return {{"inputs", texts(f.inputs)}, {"folder", f.folder.string()}, {"state", f.state}, {"results", f.results}, {"body_paths", f.body_paths}, {"result_paths", f.result_paths}};
+}
+task_files files_from(const json& j) {
+  const auto names = [&](const char* key) { return j.at(key).get<std::vector<std::string>>(); };
+  return {paths(j.at("inputs")), j.at("folder").get<std::string>(), names("state"), names("results"), names("body_paths"), names("result_paths")};
+}
+} // namespace
+
 json to_json(const worker_task& t) {
   return {{"id", t.task.id}, {"attempt", t.task.attempt}, {"kind", t.task.kind}, {"body", t.task.body}, {"time_max_ns", t.time_max.count()},
-          {"memory_max", t.memory_max}, {"readable", texts(t.sandbox.readable)}, {"writable", texts(t.sandbox.writable)}};
+          {"memory_max", t.memory_max}, {"readable", texts(t.sandbox.readable)}, {"writable", texts(t.sandbox.writable)}, {"files", files_to_json(t.files)}};
 }
 result<worker_task> task_from(const json& j) {
   return read("task", [&] {
@@ -60,6 +86,7 @@ result<worker_task> task_from(const json& j) {
     t.memory_max = j.at("memory_max").get<std::uint64_t>();
     t.sandbox.readable = paths(j.at("readable"));
     t.sandbox.writable = paths(j.at("writable"));
+    t.files = files_from(j.at("files"));
     return t;
   });
 }

@@ -32,7 +32,7 @@ status dispatch_table::add_own_slots(std::span<const slot> slots) {
 
 void dispatch_table::update(const std::string& node) {
   if (with_slots_.contains(node) && node != head_)
-    leases_.set_draining(node, !members_.may_work(node) || !synced_.contains(node));
+    leases_.set_draining(node, !members_.may_work(node) || !synced_.contains(node) || held_back_.contains(node));
 }
 
 void dispatch_table::take_changes(std::vector<membership_change>& changes, mono_time now) {
@@ -145,6 +145,7 @@ status dispatch_table::drain(const std::string& node) {
 
 void dispatch_table::lose_node(const std::string& node, const std::string& reason, mono_time now) {
   synced_.erase(node);
+  held_back_.erase(node); // its next life may do better
   if (with_slots_.erase(node) == 0)
     return;
   gangs_.lose_node(node, reason, leases_, now);
@@ -273,6 +274,17 @@ bool dispatch_table::ended(const std::string& task, std::uint64_t lease, mono_ti
   return true;
 }
 
+bool dispatch_table::handed_back(const std::string& task, const std::string& node, std::uint64_t lease, const std::string& why, mono_time now) {
+  if (!holds(task, node, lease))
+    return false;
+  held_back_[node] = now + rule_.hold_back;
+  update(node);
+  (void)leases_.release(task, lease, now);
+  requeue(task, "node " + node + " handed it back: " + why, now);
+  place(now);
+  return true;
+}
+
 bool dispatch_table::holds(const std::string& task, const std::string& node, std::uint64_t lease) const {
   const auto i = tasks_.find(task);
   return i != tasks_.end() && i->second.node == node && i->second.lease == lease;
@@ -284,7 +296,15 @@ void dispatch_table::tick(mono_time now) {
   std::vector<membership_change> changes;
   members_.tick(now, changes);
   gangs_.tick(leases_, now);
-  take_changes(changes, now); // gives slots out, too
+  std::vector<std::string> forgiven;
+  for (const auto& [node, until] : held_back_)
+    if (now >= until)
+      forgiven.push_back(node);
+  for (const auto& node : forgiven) {
+    held_back_.erase(node);
+    update(node);
+  }
+  take_changes(changes, now);
   for (const auto& lease : leases_.overdue(now))
     if (gangs_.has(lease.id))
       gangs_.overdue(lease, now);
@@ -298,6 +318,8 @@ std::optional<mono_time> dispatch_table::next_tick() const {
     next = next ? std::min(*next, *lease) : *lease;
   if (const auto gang = gangs_.next_tick())
     next = next ? std::min(*next, *gang) : *gang;
+  for (const auto& [node, until] : held_back_)
+    next = next ? std::min(*next, until) : until;
   return next;
 }
 

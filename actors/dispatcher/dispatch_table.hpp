@@ -25,6 +25,7 @@ struct dispatch_rule {
   lease_rule leases;
   std::uint32_t moves_max = 3;                       ///< lost nodes after which a task is taken to be their end
   nanoseconds task_time_max = std::chrono::hours{24 * 7}; ///< of a task that has no limit of its own
+  nanoseconds hold_back = std::chrono::seconds{30};  ///< a node that handed a task back gets no other for so long
 };
 
 struct dispatch_action {
@@ -94,6 +95,9 @@ public:
   /// The node reports its end. True: it counts, tell it on. False: not under the lease that holds, or it made way and runs again later; the
   /// node may forget it. `was_stopped`: it ended because it was told to.
   bool ended(const std::string& task, std::uint64_t lease, mono_time now, bool was_stopped = false);
+  /// The node cannot run it, for a reason of its own (a full disk, no way to the files): it waits again, and counts as moved. The node gets
+  /// nothing new for rule.hold_back: otherwise it would soon have taken, and handed back, all there is. False as ended().
+  bool handed_back(const std::string& task, const std::string& node, std::uint64_t lease, const std::string& why, mono_time now);
   /// Whether `task` runs on `node` under `lease`.
   bool holds(const std::string& task, const std::string& node, std::uint64_t lease) const;
 
@@ -155,6 +159,7 @@ private:
   std::set<std::string> synced_;     ///< nodes whose slots are in the table and whose connection has told what it holds
   std::set<std::string> with_slots_;
   std::set<std::string> told_overdue_;
+  std::map<std::string, mono_time> held_back_; ///< node -> until when
   std::set<std::string> unresolved_; ///< restored, and neither back nor given up
   std::vector<dispatch_action> actions_;
 };

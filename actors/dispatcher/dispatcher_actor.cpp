@@ -129,6 +129,8 @@ void start_there(self_pointer self, const dispatch_action& a) {
   const auto* t = st.table->find(a.task);
   if (t == nullptr)
     return;
+  if (st.options.grants && !t->files.folder.empty())
+    st.options.grants->put(a.lease, {a.node, a.task, t->files.inputs, t->files.folder, t->files.state, t->files.results});
   const json body{{"op", "run"}, {"task", dispatch::to_json(*t)}, {"lease", a.lease}, {"epoch", a.epoch}};
   call_node(self, a.node, body, [=, task = a.task, lease = a.lease](const gate_answer& answer) {
     auto& state = self->state;
@@ -445,6 +447,8 @@ void arm(self_pointer self) {
 
 void act(self_pointer self) {
   auto& st = self->state;
+  if (st.options.grants) // before anything is given to somebody else
+    st.options.grants->keep_only([&](std::uint64_t lease, const transfer::grant& g) { return st.table->holds(g.task, g.node, lease); });
   for (auto actions = st.table->take_actions(); !actions.empty(); actions = st.table->take_actions())
     for (const auto& a : actions) {
       switch (a.is) {
@@ -469,6 +473,8 @@ void act(self_pointer self) {
       }
       case what::member: {
         const auto& c = a.change;
+        if (st.options.grants && (c.to == member_state::dead || c.to == member_state::left))
+          st.options.grants->forget(c.node);
         auto draft = st.log->draft(event_kind::node_state, {}, {}, c.node, "node " + c.node + " is " + std::string{name_of(c.to)} + ": " + c.reason,
                                    {{"state", std::string{name_of(c.to)}}, {"from", std::string{name_of(c.from)}}, {"incarnation", c.incarnation},
                                     {"epoch", c.epoch}, {"reason", c.reason}});
@@ -596,10 +602,9 @@ gate_answer admit(self_pointer self, const peer_state& m) {
     act(self);
     return {};
   }
-  const auto greeting = json::parse(m.text, nullptr, false);
-  const auto protocol = greeting.is_object() && greeting.contains("protocol") && greeting["protocol"].is_number_unsigned() ? greeting["protocol"].get<std::uint32_t>() : 0u;
+  const auto greeting = dispatch::greeting_from(m.text);
   st.join_unrecorded.reset();
-  const auto epoch = st.table->join({m.peer, m.incarnation, protocol}, now);
+  const auto epoch = st.table->join({m.peer, m.incarnation, greeting.protocol}, now);
   act(self);
   if (!epoch)
     return failure(epoch.error());
@@ -609,10 +614,12 @@ gate_answer admit(self_pointer self, const peer_state& m) {
     return failure(*st.join_unrecorded);
   }
   st.incarnations[m.peer] = m.incarnation;
+  if (st.options.grants && !greeting.data_key.empty())
+    st.options.grants->admit(m.peer, greeting.data_key);
   const auto& rule = st.options.rule.membership;
   dispatch::welcome w{*epoch, st.context->epoch, static_cast<std::uint32_t>(st.options.heartbeat.count()),
                       static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::milliseconds>(rule.dead_after).count()),
-                      st.context->layout.root.string(), st.options.shared_token};
+                      st.context->layout.root.string(), st.options.shared_token, st.options.data_port, st.options.data_key};
   return answer_of(dispatch::to_json(w));
 }
 
@@ -641,6 +648,10 @@ result<json> node_says(self_pointer self, const std::string& node, std::uint64_t
   if (op == "ended") {
     FLYWHEEL_TRY(const auto e, dispatch::end_from(m.value("end", json{})));
     const auto lease = m.contains("lease") && m["lease"].is_number_unsigned() ? m["lease"].get<std::uint64_t>() : 0;
+    if (m.contains("handed_back") && m["handed_back"] == true) {
+      warn("node " + node + " handed " + e.task + " back: " + e.cause.to_string());
+      return json{{"counts", st.table->handed_back(e.task, node, lease, e.cause.to_string(), now)}};
+    }
     const bool counts = st.table->holds(e.task, node, lease) && st.table->ended(e.task, lease, now, e.cause.code == errc::cancelled);
     if (counts)
       finish(self, e);

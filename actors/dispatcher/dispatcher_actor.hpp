@@ -5,6 +5,7 @@
 #include "actors/dispatcher/task_channel.hpp"
 #include "actors/protocol/agent_context.hpp"
 #include "actors/protocol/agents.hpp"
+#include "cluster/transfer/grant_book.hpp"
 #include "cluster/worker/task_runner.hpp"
 
 #include <atomic>
@@ -28,6 +29,9 @@ struct dispatcher_options {
   std::function<void(const std::string& node)> node_drains = {};
   std::string address;                       ///< at which the ranks of other nodes reach those of this one
   std::vector<std::string> keeper_command;   ///< argv of the keeper of a gang's ranks
+  std::shared_ptr<transfer::grant_book> grants; ///< kept up to date, for the file server; null: there is none
+  std::uint16_t data_port = 0;               ///< its port and public key
+  std::string data_key;
 };
 
 /// Members known from the journal get dead_after to speak. A pool that does not start makes the head a node without slots, and says so.

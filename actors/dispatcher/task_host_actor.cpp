@@ -10,6 +10,7 @@
 #include "cluster/base/text.hpp"
 #include "cluster/content/publish.hpp"
 #include "cluster/membership/lease_watch.hpp"
+#include "cluster/transfer/file_server.hpp"
 
 #include <csignal>
 #include <filesystem>
@@ -22,6 +23,19 @@ using nlohmann::json;
 constexpr std::uint64_t call_wait_ms = 10'000;
 /// A verdict may need the head's agents to think.
 constexpr std::uint64_t report_wait_ms = 60'000;
+constexpr unsigned couriers_max = 4;
+/// A task that tells no rungs (a final fit) has its checkpoints brought so often.
+constexpr std::chrono::seconds save_every{5};
+
+/// A task whose files are the head's alone.
+struct away_task {
+  std::uint64_t lease = 0;
+  bool in_pool = false;
+  std::string cancelled;      ///< why, if it was stopped before it ran
+  std::optional<error> lost;  ///< its files could not be moved: it is handed back when its worker has gone
+  json end;                   ///< of its worker, while the results are being brought
+  std::uint64_t saves = 0;    ///< under way
+};
 
 struct host_state {
   static inline const char* name = "task host";
@@ -36,12 +50,17 @@ struct host_state {
   std::shared_ptr<lease_page> page;               ///< what the workers know of it
   std::uint64_t beat = 0;
   std::map<std::string, std::uint64_t> running;   ///< task -> lease
-  struct end { std::uint64_t lease = 0; json what; };
+  std::unique_ptr<transfer::task_courier> courier; ///< while it works for a head whose files it does not share
+  std::uint64_t courier_number = 0;
+  std::map<std::string, away_task> away;          ///< some of those running
+  mono_time next_save;
+  struct end { std::uint64_t lease = 0; json what; bool handed_back = false; };
   std::map<std::string, end> unreported;
   struct report { std::uint64_t lease = 0; json what; };
   std::map<std::uint64_t, report> reports;        ///< by the pool's number: waiting for a verdict
   struct hosted_gang { std::uint64_t lease = 0; std::unique_ptr<gang_hands> hands; bool asking = false; };
   std::map<std::string, hosted_gang> gangs;       ///< those with ranks here
+  std::map<std::uint64_t, report> unsaved;        ///< their checkpoint is being brought first
   std::optional<mono_time> armed;
   mono_time next_beat;
   std::string last_trouble;
@@ -52,6 +71,7 @@ using self_pointer = task_host_agent::stateful_pointer<host_state>;
 
 void open_pool(self_pointer self);
 void arm(self_pointer self);
+void save_running(self_pointer self);
 
 gate_answer answer_of(const json& body) {
   gate_answer a;
@@ -81,7 +101,11 @@ void end_everything(self_pointer self) {
   for (auto& [id, g] : st.gangs)
     g.hands->signal(SIGKILL); // all at once, then one after the other
   st.gangs.clear();
+  ++st.courier_number;
+  st.courier.reset(); // stops what is under way
   st.running.clear();
+  st.away.clear();
+  st.unsaved.clear();
   st.unreported.clear();
   st.reports.clear();
   open_pool(self);
@@ -95,6 +119,10 @@ void lapse(self_pointer self, const std::string& why) {
   st.synced = false;
   st.head.clear();
   st.options.incarnation = st.options.next_incarnation();
+  if (auto keys = transfer::curve_keys::make()) { // the head may still hold the old one for somebody it has given up
+    st.options.keys = std::make_shared<const transfer::curve_keys>(std::move(*keys));
+    st.options.greeting = dispatch::to_text({1, st.options.keys->public_key()});
+  }
   st.options.log("this node may no longer work (" + why + "): " + std::to_string(had) + " tasks were ended; it joins again as incarnation " +
                  std::to_string(st.options.incarnation));
   cafx::anon_send(st.options.gate, gate_renew{st.options.incarnation, st.options.greeting});
@@ -108,7 +136,7 @@ void tell_end(self_pointer self, const std::string& task) {
   if (i == st.unreported.end() || st.head.empty())
     return;
   const auto lease = i->second.lease;
-  call_head(self, {{"op", "ended"}, {"lease", lease}, {"end", i->second.what}}, call_wait_ms, [=](const gate_answer& a) {
+  call_head(self, {{"op", "ended"}, {"lease", lease}, {"end", i->second.what}, {"handed_back", i->second.handed_back}}, call_wait_ms, [=](const gate_answer& a) {
     auto& state = self->state;
     const auto u = state.unreported.find(task);
     if (u == state.unreported.end() || u->second.lease != lease)
@@ -191,7 +219,7 @@ void sync(self_pointer self) {
     gangs[id] = g.lease;
   const auto address = address_towards(st.options.head_host, st.options.head_port);
   const std::span<const slot> none;
-  call_head(self, {{"op", "sync"}, {"gangs", std::move(gangs)}, {"address", address ? *address : std::string{}}, {"slots", dispatch::to_json(st.pool && st.shares_files ? std::span<const slot>{st.options.slots} : none)}, {"held", dispatch::to_json(held)}},
+  call_head(self, {{"op", "sync"}, {"gangs", std::move(gangs)}, {"address", address ? *address : std::string{}}, {"slots", dispatch::to_json(st.pool && (st.shares_files || st.courier) ? std::span<const slot>{st.options.slots} : none)}, {"held", dispatch::to_json(held)}},
             call_wait_ms, [=](const gate_answer& a) {
               auto& state = self->state;
               if (a.problem) {
@@ -262,6 +290,8 @@ void arm(self_pointer self) {
     next = st.next_beat;
   if (st.watch)
     next = next ? std::min(*next, st.watch->deadline()) : st.watch->deadline();
+  if (next && !st.away.empty())
+    next = std::min(*next, st.next_save);
   if (!next || (st.armed && *st.armed <= *next))
     return;
   st.armed = next;
@@ -278,7 +308,176 @@ void tick(self_pointer self) {
     lapse(self, "the head has not answered for too long");
   if (!st.head.empty() && now >= st.next_beat)
     send_beat(self);
+  if (!st.away.empty() && now >= st.next_save)
+    save_running(self);
   arm(self);
+}
+
+// ---- files of a head that shares none ---------------------------------------------------------------------------------------------
+
+json error_json(const error& e) { return {{"code", std::string{name_of(e.code)}}, {"what", e.what}, {"where", e.where}, {"hint", e.hint}}; }
+
+/// Whatever came of an errand, as a message to ourselves.
+transfer::courier_events courier_ears(self_pointer self) {
+  const task_host_agent me{self};
+  const auto tell = [me, number = self->state.courier_number](const char* what, std::uint64_t lease, const std::string& task, json more, const error* problem) {
+    more["moved"] = what;
+    more["lease"] = lease;
+    more["task"] = task;
+    if (problem != nullptr)
+      more["problem"] = error_json(*problem);
+    cafx::anon_send(me, files_moved{number, control::encode(more)});
+  };
+  transfer::courier_events ears;
+  ears.ready = [tell](std::uint64_t lease, const std::string& task, const result<worker_task>& t) {
+    tell("ready", lease, task, t ? json{{"here", dispatch::to_json(*t)}} : json::object(), t ? nullptr : &t.error());
+  };
+  ears.saved = [tell](std::uint64_t lease, const std::string& task, std::uint64_t number, const status& s) {
+    tell("saved", lease, task, {{"number", number}}, s ? nullptr : &s.error());
+  };
+  ears.brought = [tell](std::uint64_t lease, const std::string& task, const result<std::string>& body) {
+    tell("brought", lease, task, body ? json{{"body", *body}} : json::object(), body ? nullptr : &body.error());
+  };
+  return ears;
+}
+
+/// Why there is none, for people; empty if there is one.
+std::string open_courier(self_pointer self) {
+  auto& st = self->state;
+  if (st.courier)
+    return {};
+  if (st.terms.data_port == 0 || !st.options.keys)
+    return "no file server is offered";
+  const auto endpoint = transfer::tcp_endpoint(st.options.head_host, st.terms.data_port, false);
+  if (!endpoint)
+    return endpoint.error().to_string();
+  transfer::courier_options o;
+  o.folder = st.options.folder;
+  o.node = st.options.node;
+  o.server.endpoint = *endpoint;
+  o.server.server_key = st.terms.data_key;
+  o.cache_bytes_max = st.options.cache_bytes_max;
+  o.threads = static_cast<unsigned>(std::clamp<std::size_t>(st.options.slots.size(), 1, couriers_max));
+  ++st.courier_number;
+  auto courier = transfer::task_courier::start(std::move(o), st.options.keys, courier_ears(self), *st.options.time);
+  if (!courier)
+    return courier.error().to_string();
+  st.courier = std::move(*courier);
+  return {};
+}
+
+/// The task is over here: told to the head until it has taken it.
+void finish_away(self_pointer self, const std::string& task, json end, bool handed_back) {
+  auto& st = self->state;
+  const auto i = st.away.find(task);
+  st.unreported[task] = {i->second.lease, std::move(end), handed_back};
+  st.courier->drop(i->second.lease);
+  st.away.erase(i);
+  st.running.erase(task);
+  tell_end(self, task);
+}
+
+json end_of(const std::string& task, const error& cause) {
+  task_end e;
+  e.task = task;
+  e.cause = cause;
+  return dispatch::to_json(e);
+}
+
+void hand_back(self_pointer self, const std::string& task, const error& why) {
+  self->state.options.log("hands " + task + " back: " + why.to_string());
+  finish_away(self, task, end_of(task, why), true);
+}
+
+void fetched(self_pointer self, const std::string& task, away_task& a, const json& m, const std::optional<error>& problem) {
+  if (!a.cancelled.empty())
+    return finish_away(self, task, end_of(task, error{errc::cancelled, a.cancelled}), false);
+  if (problem)
+    return hand_back(self, task, *problem);
+  auto t = dispatch::task_from(m.at("here"));
+  if (!t || !self->state.pool)
+    return hand_back(self, task, t ? self->state.pool_error : t.error());
+  a.in_pool = true;
+  self->state.pool->submit(std::move(*t));
+}
+
+/// What a verdict is asked for is safe at the head, or the task does not go on here.
+void saved(self_pointer self, const std::string& task, away_task& a, const json& m, const std::optional<error>& problem) {
+  auto& st = self->state;
+  const auto number = m.value("number", std::uint64_t{0});
+  if (a.saves > 0)
+    --a.saves;
+  const auto r = st.unsaved.find(number);
+  if (problem && a.in_pool && !a.lost && a.end.is_null()) {
+    a.lost = *problem;
+    if (st.pool)
+      st.pool->cancel(task, "its files cannot be brought to the head");
+  }
+  if (r == st.unsaved.end())
+    return;
+  if (a.lost) {
+    if (st.pool)
+      st.pool->verdict(number, false);
+  } else {
+    st.reports[number] = std::move(r->second);
+    tell_report(self, number);
+  }
+  st.unsaved.erase(r);
+}
+
+void brought(self_pointer self, const std::string& task, away_task& a, const json& m, const std::optional<error>& problem) {
+  if (problem)
+    return hand_back(self, task, *problem);
+  auto end = std::move(a.end);
+  end["body"] = m.at("body");
+  finish_away(self, task, std::move(end), false);
+}
+
+void moved(self_pointer self, const files_moved& m) {
+  auto& st = self->state;
+  const auto body = control::decode(m.bytes);
+  if (m.courier != st.courier_number || !st.courier || !body)
+    return;
+  const auto task = body->value("task", "");
+  const auto i = st.away.find(task);
+  if (i == st.away.end() || i->second.lease != body->value("lease", std::uint64_t{0}))
+    return;
+  std::optional<error> problem;
+  if (body->contains("problem")) {
+    const auto& p = (*body)["problem"];
+    problem = error{errc_from_name(p.value("code", "")).value_or(errc::internal), p.value("what", ""), p.value("where", ""), p.value("hint", "")};
+  }
+  const auto what = body->value("moved", "");
+  if (what == "ready")
+    fetched(self, task, i->second, *body, problem);
+  else if (what == "saved")
+    saved(self, task, i->second, *body, problem);
+  else
+    brought(self, task, i->second, *body, problem);
+}
+
+/// Of tasks that tell no rungs, too, what they have done so far comes to the head.
+void save_running(self_pointer self) {
+  auto& st = self->state;
+  st.next_save = st.now() + save_every;
+  for (auto& [task, a] : st.away)
+    if (a.in_pool && a.end.is_null() && !a.lost && a.saves == 0 && st.courier) {
+      ++a.saves;
+      st.courier->save(a.lease, 0);
+    }
+}
+
+/// The worker of a task whose files are away has ended.
+void ended_away(self_pointer self, const std::string& task, away_task& a, json end) {
+  if (a.lost)
+    return hand_back(self, task, *a.lost);
+  if (end["cause"].value("code", "") == name_of(errc::disk_full)) // this node's disk, not the task
+    return hand_back(self, task, error{errc::disk_full, end["cause"].value("what", ""), "node " + self->state.options.node, end["cause"].value("hint", "")});
+  if (end["cause"].value("code", "") != name_of(errc::ok))
+    return finish_away(self, task, std::move(end), false);
+  const auto body = end.value("body", "");
+  a.end = std::move(end);
+  self->state.courier->bring(a.lease, body);
 }
 
 // ---- the head speaks -----------------------------------------------------------------------------------------------------------
@@ -324,8 +523,10 @@ gate_answer peer(self_pointer self, const peer_state& m) {
   st.synced = false;
   st.last_trouble.clear();
   st.shares_files = reads_token(*terms);
+  const auto no_files = st.shares_files ? std::string{} : open_courier(self);
   st.options.log("works for " + m.peer + " as incarnation " + std::to_string(st.options.incarnation) +
-                 (st.shares_files ? "" : "; but " + terms->state + " is not shared with it, and tasks find their files there: it offers no slots"));
+                 (st.shares_files ? "" : no_files.empty() ? "; its files come over the network, into " + st.options.folder.string()
+                                            : "; but it does not share " + terms->state + ", and cannot fetch its files: it offers no slots (" + no_files + ")"));
   send_beat(self);
   return {};
 }
@@ -348,8 +549,17 @@ gate_answer run(self_pointer self, const json& m) {
       return answer_of(json::object());
     return failure(error{errc::already_exists, "an older run of it is being ended", id});
   }
+  if (!st.shares_files && !st.courier)
+    return failure(error{errc::stale_epoch, "this node cannot reach the task's files", st.options.node}); // told when it comes back
   st.running[id] = lease;
-  st.pool->submit(std::move(*t));
+  if (st.shares_files) {
+    st.pool->submit(std::move(*t));
+    return answer_of(json::object());
+  }
+  st.away[id].lease = lease;
+  st.next_save = st.now() + save_every;
+  st.courier->prepare(lease, std::move(*t));
+  arm(self);
   return answer_of(json::object());
 }
 
@@ -403,7 +613,11 @@ gate_answer from_head(self_pointer self, const gate_call& m) {
     if (op == "stop") {
       const auto task = body->value("task", "");
       const auto r = st.running.find(task);
-      if (r != st.running.end() && r->second == body->value("lease", std::uint64_t{0}) && st.pool)
+      const auto a = st.away.find(task);
+      if (a != st.away.end() && !a->second.in_pool && a->second.lease == body->value("lease", std::uint64_t{0})) {
+        a->second.cancelled = body->value("reason", "it was stopped");
+        st.courier->drop(a->second.lease); // told as an interrupted fetch
+      } else if (r != st.running.end() && r->second == body->value("lease", std::uint64_t{0}) && st.pool)
         st.pool->cancel(task, body->value("reason", ""));
       else if (const auto u = st.unreported.find(task); u != st.unreported.end() && u->second.lease == body->value("lease", std::uint64_t{0}))
         tell_end(self, task);
@@ -466,6 +680,8 @@ void ended(self_pointer self, const pool_end& m) {
   const auto r = st.running.find(task);
   if (r == st.running.end())
     return;
+  if (const auto a = st.away.find(task); a != st.away.end())
+    return ended_away(self, task, a->second, (*body)["end"]);
   st.unreported[task] = {r->second, (*body)["end"]};
   st.running.erase(r);
   tell_end(self, task);
@@ -479,6 +695,13 @@ void reported(self_pointer self, const pool_report& m) {
   const auto r = st.running.find((*body)["report"].value("task", ""));
   if (r == st.running.end())
     return;
+  if (const auto a = st.away.find(r->first); a != st.away.end()) {
+    if (a->second.lost || !st.courier)
+      return;
+    st.unsaved[m.number] = {r->second, (*body)["report"]};
+    ++a->second.saves;
+    return st.courier->save(a->second.lease, m.number);
+  }
   st.reports[m.number] = {r->second, (*body)["report"]};
   tell_report(self, m.number);
 }
@@ -504,6 +727,7 @@ task_host_agent::behavior_type host(self_pointer self, const task_host_options& 
       [=](const pool_report& m) { reported(self, m); },
       [=](const pool_end& m) { ended(self, m); },
       [=](const gang_ready& m) { tell_seen(self, m.gang); },
+      [=](const files_moved& m) { moved(self, m); },
       [=](const shut_down&) { return leave(self); },
       [=](tick_atom) { tick(self); },
   };

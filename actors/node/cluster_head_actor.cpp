@@ -114,6 +114,16 @@ result<std::unique_ptr<cluster_head>> cluster_head::prepare(const cluster_option
   }
   h->token_ = make_id("t", context.time->wall(), os_entropy()) + std::to_string(os_entropy());
   FLYWHEEL_CHECK(publish_file(context.layout.run() / "cluster.token", h->token_));
+  transfer::server_options files;
+  files.address = options.address;
+  files.port = options.data_port;
+  auto server = transfer::file_server::start(files, h->grants_);
+  if (server)
+    h->files_ = std::move(*server);
+  else if (server.error().code != errc::unsupported)
+    return std::move(server).error().in("the port for files");
+  else
+    std::fprintf(stderr, "flywheel: only nodes that share %s get work: %s\n", context.layout.root.c_str(), server.error().to_string().c_str());
   return h;
 }
 
@@ -158,6 +168,11 @@ std::function<result<std::unique_ptr<task_runner>>(worker_pool_events)> cluster_
     cafx::anon_send(agents, std::move(gone));
   };
   d.node_drains = [agents = agents_](const std::string& node) { cafx::anon_send(agents, drain_node{node, {}}); };
+  if (files_) {
+    d.grants = grants_;
+    d.data_port = files_->port();
+    d.data_key = files_->public_key();
+  }
   usable_slots_->store(std::max(1u, static_cast<unsigned>(slots_.size())));
   dispatcher_ = spawn_dispatcher(system, context, std::move(d));
   services_.set(std::string{gate::cluster_service}, dispatcher_);
@@ -191,6 +206,7 @@ void cluster_head::open_desk(node& owner, std::function<void()> stop_requested) 
 
 void cluster_head::stop() {
   services_.clear();
+  files_.reset();
   for (const auto& a : {caf::actor_cast<caf::actor>(gate_), caf::actor_cast<caf::actor>(dispatcher_), caf::actor_cast<caf::actor>(agents_), caf::actor_cast<caf::actor>(desk_), watchman_})
     if (a) {
       caf::scoped_actor self{*system_};

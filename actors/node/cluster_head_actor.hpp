@@ -5,6 +5,7 @@
 #include "actors/gate/service_directory.hpp"
 #include "actors/node/node.hpp"
 #include "actors/trainer/trainer_actor.hpp"
+#include "cluster/transfer/file_server.hpp"
 
 namespace flywheel {
 
@@ -43,6 +44,8 @@ private:
   gate_service desk_;
   caf::actor watchman_;
   std::vector<slot> slots_;
+  std::shared_ptr<transfer::grant_book> grants_ = std::make_shared<transfer::grant_book>();
+  std::unique_ptr<transfer::file_server> files_; ///< null if this machine cannot have one
 };
 
 } // namespace flywheel

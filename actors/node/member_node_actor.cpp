@@ -2,6 +2,7 @@
 
 #include "actors/architect/architect_actor.hpp"
 #include "actors/data_steward/data_steward_actor.hpp"
+#include "actors/dispatcher/dispatch_format.hpp"
 #include "actors/dispatcher/task_host_actor.hpp"
 #include "actors/evaluator/evaluator_actor.hpp"
 #include "actors/gate/access_policy.hpp"
@@ -11,15 +12,12 @@
 #include "actors/hpo/hpo_actor.hpp"
 #include "actors/remote_agents/agent_host_actor.hpp"
 #include "cluster/base/ids.hpp"
-#include "cluster/base/json.hpp"
 #include "cluster/content/publish.hpp"
 #include "cluster/journal/state_directory.hpp"
 
 #include <atomic>
 
 namespace flywheel {
-
-using nlohmann::json;
 
 namespace {
 constexpr std::size_t pem_bytes_max = 64 << 10;
@@ -87,7 +85,10 @@ result<std::unique_ptr<member_node>> member_node::start(member_options options, 
   g.credentials.sign = [files = options.files](std::string_view bytes) { return sign(files, bytes); };
   g.credentials.draw = os_entropy;
   g.credentials.incarnation = next_incarnation();
-  g.greeting = json{{"protocol", 1}}.dump();
+  auto keys = transfer::curve_keys::make();
+  if (!keys)
+    options.log("this node cannot fetch files of its head: " + keys.error().to_string());
+  g.greeting = dispatch::to_text({1, keys ? keys->public_key() : std::string{}});
   g.services = &s.services;
   g.time = &time;
   g.denied = [log = options.log](const std::string& peer, const error& why) { log("refused " + peer + ": " + why.to_string()); };
@@ -103,6 +104,11 @@ result<std::unique_ptr<member_node>> member_node::start(member_options options, 
   h.time = &time;
   h.incarnation = g.credentials.incarnation;
   h.greeting = g.greeting;
+  if (keys)
+    h.keys = std::make_shared<const transfer::curve_keys>(std::move(*keys));
+  h.folder = s.directory->layout().root / "files";
+  h.cache_bytes_max = options.cache_bytes_max;
+  h.head_host = options.head_host;
   h.next_incarnation = next_incarnation;
   h.shut_down = options.shut_down;
   h.log = options.log;

@@ -21,6 +21,7 @@ struct member_options {
   std::vector<slot> slots;
   std::vector<std::string> worker_command; ///< argv of a worker process
   std::string code_version;                ///< for lineage
+  std::uint64_t cache_bytes_max = std::uint64_t{20} << 30; ///< of files fetched from a head that shares none
   std::function<void(const std::string& reason)> shut_down;  ///< from an actor's thread: end this process soon
   std::function<void(const std::string& sentence)> log;
 };

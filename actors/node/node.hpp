@@ -22,6 +22,7 @@ struct cluster_options {
   tls_files files;                           ///< of a node; its name is in the certificate
   std::string address = "127.0.0.1";         ///< to listen at; empty: every one of this machine's
   std::uint16_t port = 0;                    ///< 0: any free port
+  std::uint16_t data_port = 0;               ///< for files of nodes that do not share ours; 0: any free port
   std::vector<slot> slots;                   ///< what this node computes on itself; may be none
 };
 

@@ -54,6 +54,7 @@ CAFX_INSPECT(pool_end, pool, bytes)
 CAFX_INSPECT(ask_gangs, op, user, body)
 CAFX_INSPECT(gang_ready, gang, lease)
 CAFX_INSPECT(gang_prepared, problem, gang, lease, body)
+CAFX_INSPECT(files_moved, courier, bytes)
 CAFX_INSPECT(drain_node, node, user)
 CAFX_INSPECT(list_nodes, all)
 CAFX_INSPECT(shut_down, user)
@@ -109,6 +110,7 @@ CAF_BEGIN_TYPE_ID_BLOCK(flywheel, first_custom_type_id)
   CAF_ADD_TYPE_ID(flywheel, (flywheel::ask_gangs))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::gang_ready))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::gang_prepared))
+  CAF_ADD_TYPE_ID(flywheel, (flywheel::files_moved))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::drain_node))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::list_nodes))
   CAF_ADD_TYPE_ID(flywheel, (flywheel::shut_down))
@@ -239,6 +241,7 @@ using task_host_agent = gate_service::extend<
     cafx::sig<void, pool_report>,
     cafx::sig<void, pool_end>,
     cafx::sig<void, gang_ready>,                ///< from the hands of a gang
+    cafx::sig<void, files_moved>,
     cafx::sig<acknowledgement, shut_down>,      ///< say goodbye: the node goes
     cafx::sig<void, tick_atom>>;
 

@@ -124,6 +124,8 @@ struct ask_gangs { std::string op, user, body; };
 struct gang_ready { std::string gang; std::uint64_t lease = 0; };
 /// The fence of a gang's next attempt stands, and its ranks can meet: `body` as MessagePack.
 struct gang_prepared { fault problem; std::string gang; std::uint64_t lease = 0; std::string body; };
+/// From a courier's thread. `bytes`: what was moved, or why not (actors/dispatcher/task_courier). `courier` as `pool` above.
+struct files_moved { std::uint64_t courier = 0; std::string bytes; };
 struct drain_node { std::string node, user; };
 struct list_nodes { bool all = false; };
 /// End every node of the cluster; the head's own process ends by itself.

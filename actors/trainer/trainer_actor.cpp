@@ -131,6 +131,7 @@ bool submit_task(self_pointer self, const order_trial& m, fault& problem) {
   t.time_max = std::chrono::milliseconds{m.time_max_ms};
   t.sandbox.readable = {job->table};
   t.sandbox.writable = {job->folder};
+  t.files = {{job->table}, job->folder, {checkpoint_folder(*job).filename().string()}, {model_folder(*job).filename().string()}, {"/table", "/folder"}, {"/model"}};
   st.pool->submit(std::move(t));
   return true;
 }

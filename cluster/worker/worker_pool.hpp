@@ -35,11 +35,25 @@ struct sandbox_rules {
   bool operator==(const sandbox_rules&) const = default;
 };
 
+/// What a task needs of the files of whoever ordered it, for a node that does not share them: there the files are fetched before, and what
+/// the task leaves is brought back. Paths are those of whoever ordered it. `folder` empty: nothing is known of its files, so it can only
+/// run where they are.
+struct task_files {
+  std::vector<std::filesystem::path> inputs; ///< files or folders that it reads
+  std::filesystem::path folder;              ///< what follows lies in it
+  std::vector<std::string> state;            ///< folders that it continues: fetched first, brought back at each report
+  std::vector<std::string> results;          ///< folders that appear whole or not at all, at its end
+  std::vector<std::string> body_paths;       ///< JSON pointers to the paths in its body
+  std::vector<std::string> result_paths;     ///< and in the body of its done
+  bool operator==(const task_files&) const = default;
+};
+
 struct worker_task {
   wire::task task;
   nanoseconds time_max{};              ///< 0: unlimited
   std::uint64_t memory_max = 0;        ///< bytes of address space/RSS; 0: unlimited
   sandbox_rules sandbox;               ///< applied to the worker before it reads the task; a worker serves one sandbox only
+  task_files files{};
 };
 
 struct worker_pool_options {

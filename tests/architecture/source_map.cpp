@@ -22,6 +22,7 @@ std::vector<folder_rule> build_rules() {
       {"cluster/journal", {"cluster/content"}, "the hash-chained log and the state directory"},
       {"cluster/goal", {"cluster/content"}, "the goal spec"},
       {"cluster/worker", {"cluster/content"}, "worker processes and their protocol"},
+      {"cluster/transfer", {"cluster/content", "cluster/worker"}, "files between the head and nodes that share none with it"},
       {"cluster/gang", {"cluster/worker"}, "the ranks of a gang: started, watched, killed, judged, started again"},
       {"gpu", {"cluster/base"}, "memory, random numbers and schedules of the device side"},
       {"gpu/kernels", {"gpu"}, "one operation a page, with its CPU twin"},
@@ -39,14 +40,14 @@ std::vector<folder_rule> build_rules() {
   };
   rules.push_back({"actors/gate", {"actors/protocol", "cluster/security", "cluster/worker"}, "the one door between nodes: who is there, order, credit, calls"});
   rules.push_back({"actors/dispatcher",
-                   {"actors/gate", "actors/protocol", "cluster/gang", "cluster/journal", "cluster/membership", "cluster/placement", "cluster/worker", "nccl", "checkpoints"},
+                   {"actors/gate", "actors/protocol", "cluster/gang", "cluster/journal", "cluster/membership", "cluster/placement", "cluster/transfer", "cluster/worker", "nccl", "checkpoints"},
                    "which task runs on which node"});
   rules.push_back({"actors/remote_agents", {"actors/gate", "actors/protocol", "cluster/journal", "cluster/worker"}, "agents that live on another node than the head"});
   for (const auto& agent : agents)
     rules.push_back({agent, below_agents, "an agent: *_actor dispatches, pure units beside it decide"});
   auto below_node = agents;
   below_node.insert(below_node.end(), below_agents.begin(), below_agents.end());
-  below_node.insert(below_node.end(), {"actors/dispatcher", "actors/gate", "actors/remote_agents", "cluster/membership", "cluster/placement"});
+  below_node.insert(below_node.end(), {"actors/dispatcher", "actors/gate", "actors/remote_agents", "cluster/membership", "cluster/placement", "cluster/transfer"});
   rules.push_back({"actors/node", below_node, "composition: starts, supervises and connects the agents"});
   auto below_client = below_node;
   below_client.insert(below_client.end(), {"actors/node", "gpu", "nccl", "cluster/chaos", "cluster/gang", "models/gang"}); // `doctor` and `launch`
@@ -64,7 +65,7 @@ const std::vector<folder_rule>& folder_rules() {
 const std::vector<library_rule>& library_rules() {
   static const std::vector<library_rule> rules{
       {"CAF", {"caf/"}, "actors/(protocol|gate|node)/.*|actors/.*_actor\\.[ch]pp", "everything that decides is testable without an actor system"},
-      {"ZeroMQ", {"zmq.h", "zmq.hpp", "zmq_addon.hpp"}, "cluster/worker/.*|actors/(node|client|gate)/control_.*", "the data plane has one door per side"},
+      {"ZeroMQ", {"zmq.h", "zmq.hpp", "zmq_addon.hpp"}, "cluster/(worker|transfer)/.*|actors/(node|client|gate)/control_.*", "the data plane has one door per side"},
       {"MessagePack", {"msgpack"}, "cluster/worker/.*|actors/gate/.*", "wire formats are described once"},
       {"SQLite", {"sqlite3"}, "cluster/journal/.*", "the journal is the only database"},
       {"HDF5", {"hdf5", "H5"}, "checkpoints/.*hdf5.*", "the library's global state and error codes stay behind one gate"},

@@ -26,6 +26,7 @@ TEST(dispatch_format, a_task_arrives_as_it_left) {
   t.memory_max = 1u << 30;
   t.sandbox.readable = {"/a/b", "/c"};
   t.sandbox.writable = {"/d"};
+  t.files = {{"/a/b", "/c"}, "/d", {"t"}, {"t.model"}, {"/table"}, {"/model"}};
   const auto back = task_from(carried(to_json(t)));
   ASSERT_TRUE(back) << back.error().to_string();
   EXPECT_EQ(back->task.id, t.task.id);
@@ -34,6 +35,19 @@ TEST(dispatch_format, a_task_arrives_as_it_left) {
   EXPECT_EQ(back->time_max, t.time_max);
   EXPECT_EQ(back->memory_max, t.memory_max);
   EXPECT_EQ(back->sandbox, t.sandbox);
+  EXPECT_EQ(back->files, t.files);
+}
+
+TEST(dispatch_format, a_greeting_that_cannot_be_read_is_of_no_version_and_a_key_that_is_none_is_left_out) {
+  const std::string key(40, 'k');
+  const auto g = greeting_from(to_text(greeting{1, key}));
+  EXPECT_EQ(g.protocol, 1U);
+  EXPECT_EQ(g.data_key, key);
+  EXPECT_EQ(greeting_from(R"({"protocol":1})").data_key, "");
+  EXPECT_EQ(greeting_from(R"({"protocol":1,"data_key":"short"})").data_key, "");
+  EXPECT_EQ(greeting_from(R"({"protocol":1,"data_key":[]})").protocol, 1U);
+  for (const char* bad : {"", "text", "[]", R"({"protocol":-1})", R"({"protocol":"1"})"})
+    EXPECT_EQ(greeting_from(bad).protocol, 0U) << bad;
 }
 
 TEST(dispatch_format, numbers_arrive_to_the_bit) {

@@ -60,6 +60,55 @@ struct small_cluster {
 
 } // namespace
 
+TEST(dispatch_table, a_node_that_hands_a_task_back_is_left_alone_for_a_while) {
+  small_cluster c{0, 1};
+  ASSERT_TRUE(c.d.submit("g", task("t1"), at(1)));
+  EXPECT_THAT(told(c.d), ElementsAre("start t1 on a"));
+  const auto lease = c.d.leases().find("t1")->epoch;
+  EXPECT_FALSE(c.d.handed_back("t1", "b", lease, "x", at(2))) << "not its task";
+  EXPECT_FALSE(c.d.handed_back("t1", "a", lease + 1, "x", at(2))) << "not the lease that holds";
+  EXPECT_TRUE(c.d.heartbeat("a", 1, at(2)));
+  EXPECT_TRUE(c.d.handed_back("t1", "a", lease, "its disk is full", at(2)));
+  EXPECT_THAT(told(c.d), ElementsAre("move t1")) << "and not to the same node";
+  EXPECT_FALSE(c.d.ended("t1", lease, at(2)));
+  EXPECT_TRUE(c.d.join({"b", 1, 1}, at(3)));
+  EXPECT_TRUE(c.d.sync("b", 1, slots_of("b", 1), {}, at(3)));
+  EXPECT_THAT(told(c.d), ElementsAre("b is alive", "start t1 on b"));
+  ASSERT_TRUE(c.d.submit("g", task("t2"), at(4)));
+  EXPECT_THAT(told(c.d), ElementsAre());
+  for (double s = 4; s < 33; s += 0.5) {
+    EXPECT_TRUE(c.d.heartbeat("a", 1, at(s)));
+    EXPECT_TRUE(c.d.heartbeat("b", 1, at(s)));
+    c.d.tick(at(s));
+    EXPECT_EQ(!told(c.d).empty(), s == 32) << s;
+  }
+  EXPECT_TRUE(c.d.holds("t2", "a", c.d.leases().find("t2")->epoch)) << "it is given another chance";
+}
+
+TEST(dispatch_table, a_task_that_every_node_hands_back_ends_and_one_that_was_stopped_is_not_given_again) {
+  small_cluster c{0, 1};
+  for (const char* node : {"b", "c", "d", "e"}) {
+    EXPECT_TRUE(c.d.join({node, 1, 1}, at(0)));
+    EXPECT_TRUE(c.d.sync(node, 1, slots_of(node, 1), {}, at(0)));
+  }
+  told(c.d);
+  ASSERT_TRUE(c.d.submit("g", task("t1"), at(1)));
+  std::vector<std::string> last;
+  for (int i = 0; i < 4; ++i) {
+    const auto lease = *c.d.leases().find("t1");
+    told(c.d);
+    EXPECT_TRUE(c.d.handed_back("t1", lease.ranks[0].node, lease.epoch, "no", at(1)));
+    last = told(c.d);
+  }
+  EXPECT_THAT(last, ElementsAre("end t1: worker_lost"));
+  ASSERT_TRUE(c.d.submit("g", task("t2"), at(1)));
+  const auto lease = *c.d.leases().find("t2");
+  c.d.cancel("t2", "enough", at(1));
+  told(c.d);
+  EXPECT_TRUE(c.d.handed_back("t2", lease.ranks[0].node, lease.epoch, "no", at(1)));
+  EXPECT_THAT(told(c.d), ElementsAre("end t2: cancelled"));
+}
+
 TEST(dispatch_table, tasks_go_where_a_slot_is_free_and_others_wait) {
   small_cluster c{1, 1};
   for (const char* id : {"t1", "t2", "t3"})
