@@ -135,7 +135,7 @@ result<wire::report> report_from(const json& j) {
 json to_json(std::span<const slot> slots) {
   json all = json::array();
   for (const auto& s : slots)
-    all.push_back({{"name", s.id.name}, {"kind", name_of(s.kind)}, {"model", s.model}, {"memory", s.memory}, {"numa", s.numa}});
+    all.push_back({{"name", s.id.name}, {"kind", name_of(s.kind)}, {"model", s.model}, {"memory", s.memory}, {"numa", s.numa}, {"shares_files", s.shares_files}});
   return all;
 }
 result<std::vector<slot>> slots_from(const json& j, const std::string& node) {
@@ -145,7 +145,7 @@ result<std::vector<slot>> slots_from(const json& j, const std::string& node) {
     std::vector<slot> out;
     for (const auto& s : j)
       out.push_back({{node, s.at("name").get<std::string>()}, s.at("kind").get<std::string>() == "gpu" ? slot_kind::gpu : slot_kind::cpu,
-                     s.at("model").get<std::string>(), s.at("memory").get<std::uint64_t>(), s.at("numa").get<int>()});
+                     s.at("model").get<std::string>(), s.at("memory").get<std::uint64_t>(), s.at("numa").get<int>(), s.value("shares_files", true)});
     return out;
   });
   if (all)

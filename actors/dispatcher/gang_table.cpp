@@ -156,6 +156,7 @@ void gang_table::queue(entry& e, lease_table& leases, mono_time now) {
   r.ranks = e.order.ranks;
   r.kind = e.order.kind;
   r.priority = e.order.priority;
+  r.needs_files = true; // the rendezvous, the checkpoints and the logs
   r.avoid = e.avoid;
   r.time_max = e.order.time_max - e.used;
   if (!r.avoid.empty() && !leases.could_ever_fit(r))
@@ -599,6 +600,7 @@ void gang_table::tick(lease_table& leases, mono_time now) {
       gang_request r;
       r.ranks = e.order.ranks;
       r.kind = e.order.kind;
+      r.needs_files = true;
       r.avoid = e.avoid;
       if (leases.could_ever_fit(r))
         break;

@@ -218,8 +218,10 @@ void sync(self_pointer self) {
   for (const auto& [id, g] : st.gangs)
     gangs[id] = g.lease;
   const auto address = address_towards(st.options.head_host, st.options.head_port);
-  const std::span<const slot> none;
-  call_head(self, {{"op", "sync"}, {"gangs", std::move(gangs)}, {"address", address ? *address : std::string{}}, {"slots", dispatch::to_json(st.pool && (st.shares_files || st.courier) ? std::span<const slot>{st.options.slots} : none)}, {"held", dispatch::to_json(held)}},
+  auto slots = st.pool && (st.shares_files || st.courier) ? st.options.slots : std::vector<slot>{};
+  for (auto& s : slots)
+    s.shares_files = st.shares_files;
+  call_head(self, {{"op", "sync"}, {"gangs", std::move(gangs)}, {"address", address ? *address : std::string{}}, {"slots", dispatch::to_json(slots)}, {"held", dispatch::to_json(held)}},
             call_wait_ms, [=](const gate_answer& a) {
               auto& state = self->state;
               if (a.problem) {

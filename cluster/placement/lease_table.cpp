@@ -224,7 +224,7 @@ std::optional<std::string> lease_table::why_waiting(const std::string& id, mono_
     return text + "It costs " + format_duration(cost_of(r)) + " of slot time, and " + format_duration(money->left()) + " of the budget of " + r.account +
            " are left" + (money->reserved.count() > 0 ? " (" + format_duration(money->reserved) + " are reserved by what runs)" : "") +
            ": a larger budget would unblock it.";
-  std::size_t of_kind = 0, small = 0, excluded = 0, avoided = 0, draining = 0, suited = 0, free = 0;
+  std::size_t of_kind = 0, small = 0, excluded = 0, elsewhere = 0, avoided = 0, draining = 0, suited = 0, free = 0;
   std::string example;
   for (const auto& [slot, e] : slots_.all()) {
     if (e.what.kind != r.kind)
@@ -234,6 +234,8 @@ std::optional<std::string> lease_table::why_waiting(const std::string& id, mono_
       ++small;
     else if (!e.excluded.empty())
       ++excluded, example = slot.text() + " (" + e.excluded + ")";
+    else if (r.needs_files && !e.what.shares_files)
+      ++elsewhere;
     else if (r.avoid.contains(slot))
       ++avoided;
     else if (slots_.draining(slot.node))
@@ -246,6 +248,8 @@ std::optional<std::string> lease_table::why_waiting(const std::string& id, mono_
     text += "; " + std::to_string(small) + " have too little memory";
   if (excluded > 0)
     text += "; " + std::to_string(excluded) + " are excluded, as " + example;
+  if (elsewhere > 0)
+    text += "; " + std::to_string(elsewhere) + " are on nodes that do not see the head's files, which its ranks need";
   if (avoided > 0)
     text += "; " + std::to_string(avoided) + " are avoided, because it failed there again and again";
   if (draining > 0)

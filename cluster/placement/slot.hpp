@@ -25,6 +25,7 @@ struct slot {
   std::string model;                 ///< "NVIDIA H200"; of a CPU slot "4 cores"
   std::uint64_t memory = 0;          ///< bytes
   int numa = 0;                      ///< slots of one NUMA node of one node are close to each other
+  bool shares_files = true;          ///< its node sees the head's files
 };
 
 /// All or nothing: either every rank gets its slot, or none does.
@@ -37,6 +38,7 @@ struct gang_request {
   std::uint32_t share = 100;         ///< per cent of a slot a rank takes, 1 to 100: small trials are packed
   int priority = 0;                  ///< larger goes first
   bool preemptible = true;           ///< may be asked to stop at its next checkpoint for one of larger priority
+  bool needs_files = false;          ///< only on nodes that see the head's files
   std::set<slot_id> avoid{};         ///< not on these: it failed there again and again
   nanoseconds time_max{};            ///< the lease's length, and what is paid in advance: ranks * share * time_max
 };

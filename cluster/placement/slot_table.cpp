@@ -50,9 +50,17 @@ status slot_table::include(const slot_id& id) {
   return {};
 }
 
-bool slot_table::suits(const entry& e, const gang_request& r) const {
-  return e.what.kind == r.kind && e.what.memory >= r.memory_min && e.excluded.empty() && !draining(e.what.id.node) && !r.avoid.contains(e.what.id);
+namespace {
+
+/// All but that its node drains.
+bool suits_by_itself(const slot_table::entry& e, const gang_request& r) {
+  return e.what.kind == r.kind && e.what.memory >= r.memory_min && e.excluded.empty() && (e.what.shares_files || !r.needs_files) &&
+         (r.avoid.empty() || !r.avoid.contains(e.what.id));
 }
+
+} // namespace
+
+bool slot_table::suits(const entry& e, const gang_request& r) const { return suits_by_itself(e, r) && !draining(e.what.id.node); }
 
 std::optional<std::vector<slot_id>> slot_table::fit(const gang_request& r, const std::map<slot_id, std::uint32_t>& as_if_free) const {
   struct candidate {
@@ -61,7 +69,7 @@ std::optional<std::vector<slot_id>> slot_table::fit(const gang_request& r, const
   };
   /// What is free of a slot for this request; nothing if it does not do.
   const auto free_of = [&](const slot_id& id, const entry& e) -> std::uint32_t {
-    if (e.what.kind != r.kind || e.what.memory < r.memory_min || !e.excluded.empty())
+    if (!suits_by_itself(e, r))
       return 0;
     const auto extra = as_if_free.empty() ? as_if_free.end() : as_if_free.find(id);
     const std::uint32_t free = std::min(whole, whole - e.held + (extra == as_if_free.end() ? 0 : extra->second));
