@@ -29,7 +29,6 @@ struct task_host_options {
   std::shared_ptr<const transfer::curve_keys> keys;       ///< of this incarnation, the public one in the greeting; null: nothing can be fetched
   std::filesystem::path folder;                           ///< for fetched files
   std::uint64_t cache_bytes_max = 0;                      ///< of them
-  std::string head_host;                                  ///< as it is dialled
   std::function<std::uint64_t()> next_incarnation;        ///< larger each time, durable before it returns
   std::function<void(const std::string& reason)> shut_down; ///< the head wants this process to end
   std::vector<std::string> keeper_command;                ///< argv of the keeper of a gang's ranks

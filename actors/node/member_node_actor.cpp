@@ -108,7 +108,6 @@ result<std::unique_ptr<member_node>> member_node::start(member_options options, 
     h.keys = std::make_shared<const transfer::curve_keys>(std::move(*keys));
   h.folder = s.directory->layout().root / "files";
   h.cache_bytes_max = options.cache_bytes_max;
-  h.head_host = options.head_host;
   h.next_incarnation = next_incarnation;
   h.shut_down = options.shut_down;
   h.log = options.log;
