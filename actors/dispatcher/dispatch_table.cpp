@@ -227,9 +227,11 @@ void dispatch_table::end(const std::string& task, error problem, mono_time now) 
     (void)leases_.withdraw(task);
   else
     (void)leases_.release(task, i->second.lease, now);
+  const auto attempt = i->second.what.task.attempt;
   tasks_.erase(i);
   told_overdue_.erase(task);
   act(what::end, task, {});
+  actions_.back().attempt = attempt;
   actions_.back().problem = std::move(problem);
 }
 

@@ -38,6 +38,7 @@ struct dispatch_action {
   } is = what::start;
   std::string task, node, reason;
   std::uint64_t lease = 0, epoch = 0;
+  std::uint32_t attempt = 0;         ///< end: which of the task's; whoever ordered it takes the end of no other
   error problem{errc::ok, {}};
   membership_change change{};
 };

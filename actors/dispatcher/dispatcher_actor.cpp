@@ -467,6 +467,7 @@ void act(self_pointer self) {
       case what::end: {
         task_end e;
         e.task = a.task;
+        e.attempt = a.attempt;
         e.cause = a.problem;
         finish(self, e);
         break;

@@ -32,10 +32,16 @@ struct hpo_state {
   std::optional<scribe> log;
   std::map<std::string, session> sessions;   ///< by goal
   std::uint64_t generations = 0;
+  wall_time born;
+  mono_time born_mono;
 };
 using self_pointer = hpo_agent::stateful_pointer<hpo_state>;
 
-wall_time now(self_pointer self) { return self->state.context->time->wall(); }
+/// The wall clock as it was when the agent began, carried on by the clock that nobody sets: a study's time is not used up by a wrong date.
+wall_time now(self_pointer self) {
+  const auto& st = self->state;
+  return st.born + (st.context->time->mono() - st.born_mono);
+}
 
 void drive(self_pointer self, const std::string& goal);
 
@@ -275,6 +281,8 @@ void trials_lost(self_pointer self) {
 
 hpo_agent::behavior_type hpo(self_pointer self, const agent_context* context) {
   self->state.context = context;
+  self->state.born = context->time->wall();
+  self->state.born_mono = context->time->mono();
   self->state.log.emplace(*context, "hpo");
   return {
       [=](const run_step& m) { return search(self, m); },

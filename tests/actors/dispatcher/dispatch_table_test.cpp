@@ -197,6 +197,21 @@ TEST(dispatch_table, a_task_that_takes_its_nodes_with_it_is_given_up) {
   EXPECT_THAT(told(d), ElementsAre("a is dead", "end poison: worker_lost", "a is alive"));
 }
 
+TEST(dispatch_table, the_end_of_a_task_that_never_ran_is_that_of_its_attempt) {
+  // Whoever ordered it takes the end of no other attempt, and would wait for this one for ever.
+  small_cluster c{0, 1};
+  auto later = task("t1");
+  later.task.attempt = 3;
+  ASSERT_TRUE(c.d.submit("g", task("runs"), at(0)));
+  ASSERT_TRUE(c.d.submit("g", later, at(0)));
+  told(c.d);
+  c.d.cancel("t1", "not needed", at(1));
+  const auto actions = c.d.take_actions();
+  ASSERT_EQ(actions.size(), 1U);
+  EXPECT_EQ(actions[0].is, what::end);
+  EXPECT_EQ(actions[0].attempt, 3U);
+}
+
 TEST(dispatch_table, cancelling_ends_what_waits_at_once_and_stops_what_runs) {
   small_cluster c{0, 1};
   ASSERT_TRUE(c.d.submit("g", task("runs"), at(0)));
