@@ -75,7 +75,7 @@ TEST_F(rehearsal, a_short_one_keeps_every_promise_and_lets_the_release_pass_that
                            "  - {name: freeze, kind: PodChaos, action: pod-failure, selector: {role: node}, startAfter: 6s, duration: 4s}\n"
                            "  - {name: head, kind: PodChaos, action: pod-kill, selector: {role: head}, startAfter: 8s}\n"
                            "  - {name: agents, kind: PodChaos, action: container-kill, containerNames: [hpo, trainer, conductor], schedule: '@every 4s', startAfter: 1s}\n"
-                           "  - {name: clock, kind: TimeChaos, selector: {role: head}, timeOffset: '-2s', startAfter: 11s, duration: 2s}\n"
+                           "  - {name: clock, kind: TimeChaos, selector: {role: head}, timeOffset: '-10m', startAfter: 11s, duration: 2s}\n"
                            "  - {name: disk, kind: PhysicalMachineChaos, action: disk-fill, size: 8MiB, startAfter: 1s, duration: 2s}\n");
   const auto end = run(w, {"chaos", file, "--seed", "7", "--report", (w.root / "report.json").string()});
   EXPECT_EQ(end.exit_code, 0) << end.out << end.err;
