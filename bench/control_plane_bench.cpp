@@ -5,6 +5,7 @@
 #include "actors/dispatcher/dispatcher_actor.hpp"
 #include "actors/protocol/agent_directory.hpp"
 #include "cluster/base/json.hpp"
+#include "cluster/journal/journal.hpp"
 
 #include <algorithm>
 #include <condition_variable>
