@@ -44,7 +44,7 @@ std::string new_nonce(const credentials& c) {
 
 /// What a side signs.
 std::string statement(std::string_view side, std::string_view dialler_nonce, std::string_view acceptor_nonce, std::string_view dialler,
-                      std::string_view acceptor, std::uint64_t incarnation) {
+                      std::string_view acceptor, std::uint64_t incarnation, std::string_view greeting) {
   return hasher{}
       .field("flywheel gate 1")
       .field(side)
@@ -53,6 +53,7 @@ std::string statement(std::string_view side, std::string_view dialler_nonce, std
       .field(dialler)
       .field(acceptor)
       .field(incarnation)
+      .field(greeting)
       .finish()
       .hex();
 }
@@ -111,7 +112,7 @@ result<envelope> dialler_handshake::answer(const envelope& challenge, wall_time 
   if (peer_.who.as != role::node)
     return error{errc::not_allowed, "a " + std::string{name_of(peer_.who.as)} + " (" + peer_.who.name + ") answers where a node should", {},
                  "somebody poses as a node: find out who listens there"};
-  const auto said = [&](std::string_view side) { return statement(side, nonce_, theirs, mine_.certificate, certificate, mine_.incarnation); };
+  const auto said = [&](std::string_view side) { return statement(side, nonce_, theirs, mine_.certificate, certificate, mine_.incarnation, greeting_); };
   FLYWHEEL_CHECK(verify(certificate, said("acceptor"), bytes_of(signature)));
   FLYWHEEL_TRY(const auto proof, mine_.sign(said("dialler")));
   nonce_.clear(); // one answer per hello
@@ -130,7 +131,7 @@ result<envelope> acceptor_handshake::challenge(const envelope& hello, wall_time 
   if (peer_.incarnation == 0)
     return error{errc::protocol_violation, "a hello without an incarnation"};
   const auto nonce = new_nonce(mine_);
-  const auto said = [&](std::string_view side) { return statement(side, theirs, nonce, certificate, mine_.certificate, hello.incarnation); };
+  const auto said = [&](std::string_view side) { return statement(side, theirs, nonce, certificate, mine_.certificate, hello.incarnation, peer_.greeting); };
   FLYWHEEL_TRY(const auto signature, mine_.sign(said("acceptor")));
   certificate_ = certificate;
   signed_text_ = said("dialler");

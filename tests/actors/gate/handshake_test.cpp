@@ -67,6 +67,18 @@ TEST_F(handshake, both_learn_who_the_other_is) {
   EXPECT_EQ(acceptor.welcome("hi").kind, envelope_kind::welcome);
 }
 
+TEST_F(handshake, a_greeting_that_was_changed_on_the_way_is_not_believed) {
+  dialler_handshake dialler{of("node1"), R"({"key":"mine"})"};
+  acceptor_handshake acceptor{of("head")};
+  auto hello = dialler.hello();
+  const auto at = hello.body.find("mine");
+  ASSERT_NE(at, std::string::npos);
+  hello.body.replace(at, 4, "evil");
+  const auto challenge = acceptor.challenge(hello, now);
+  ASSERT_TRUE(challenge);
+  EXPECT_FALSE(dialler.answer(*challenge, now)) << "what the acceptor signed is not what was said";
+}
+
 TEST_F(handshake, another_clusters_certificate_opens_nothing) {
   {
     dialler_handshake stranger{of("node1", "elsewhere"), ""};
