@@ -537,7 +537,7 @@ std::vector<command_spec> gang_commands() {
                     .help = "on a cluster: larger goes first, and may have smaller ones stop and go on later"},
                    {.name = "time", .kind = text, .value_name = "D",
                     .help = "on a cluster: how long its attempts may hold slots together, reserved in advance; default: 7d"},
-                   {.name = "slot", .kind = text, .value_name = "KIND", .default_value = "cpu", .help = "on a cluster: what each rank gets", .choices = {"cpu", "gpu"}},
+                   {.name = "slot", .kind = choice, .value_name = "KIND", .default_value = "cpu", .help = "on a cluster: what each rank gets", .choices = {"cpu", "gpu"}},
                    {.name = "env", .kind = text, .value_name = "NAME[=VALUE]",
                     .help = "on a cluster: a variable for the ranks; several times; it is recorded, so no secrets", .repeatable = true},
                    {.name = "detach", .help = "on a cluster: return when it is safely ordered, with its name"},

@@ -242,6 +242,12 @@ private:
     const auto until = system_clock().mono() + head_patience;
     for (bool told = false;;) {
       auto reply = route_ ? route_->ask(question, answer_max) : result<nlohmann::json>{error{errc::unreachable, "the head does not answer"}};
+      if (!reply && reply.error().code == errc::interrupted) { // a signal came meanwhile: what it asks for is looked at by whoever asks
+        route_.reset();
+        if (auto again = open_route(c_))
+          route_ = std::move(*again);
+        continue;
+      }
       if (reply || (reply.error().code != errc::unreachable && reply.error().code != errc::timed_out) || system_clock().mono() >= until)
         return reply;
       if (!std::exchange(told, true))

@@ -85,6 +85,7 @@ TEST(placement, a_head_that_is_killed_has_its_agents_again_on_the_nodes) {
   ::kill(c.pid_of("head"), SIGKILL);
   ASSERT_TRUE(eventually([&] { return owner_pid(c.w.state) == 0; }, seconds{20}));
   const program again{c.w, {"node", "--head", "--listen", c.address, "--certs", c.certs("head"), "--slots", "1"}};
+  EXPECT_TRUE(eventually([&] { return c.state_of("node1") == "alive" && c.state_of("node2") == "alive"; }, seconds{30})) << again.err();
   c.expect_done();
   EXPECT_TRUE(settled(c)) << again.err();
 }

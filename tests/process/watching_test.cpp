@@ -60,7 +60,7 @@ TEST(watching, a_head_that_is_killed_is_waited_for_and_no_line_is_missed_or_said
   const onlooker eve{c};
   c.submit();
   program watch{eve.w, eve.words({"watch", "small", "-v"})};
-  ASSERT_TRUE(eventually([&] { return c.w.count(event_kind::trial_state) > 0; }, seconds{60}));
+  ASSERT_TRUE(eventually([&] { return watch.err().find("explore") != std::string::npos; }, seconds{60})) << "it watches";
   ::kill(c.pid_of("head"), SIGKILL);
   ASSERT_TRUE(eventually([&] { return watch.err().find("the head is away") != std::string::npos; }, seconds{30})) << watch.err();
   ASSERT_TRUE(eventually([&] { return owner_pid(c.w.state) == 0; }, seconds{20}));
