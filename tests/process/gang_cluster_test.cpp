@@ -152,11 +152,11 @@ TEST(gang_cluster, a_gang_over_three_nodes_ends_with_the_same_bits_as_on_one_who
 
 TEST(gang_cluster, a_node_that_is_killed_or_frozen_is_replaced_by_a_spare_one) {
   gang_cluster c{4, 1};
-  const auto expected = c.undisturbed(3, "600"); // longer than the lease of a frozen node, whose ranks work on until it is over
+  const auto expected = c.undisturbed(3, "400"); // longer than the lease of a frozen node, whose ranks work on until it is over
   for (const int signal : {SIGSTOP, SIGKILL}) {
     const std::string name = signal == SIGKILL ? "killed" : "frozen";
     c.checkpoints = c.w.root / name;
-    program p{c.w, c.training(3, "600", name, {"--checkpoint", c.checkpoints.string()})};
+    program p{c.w, c.training(3, "400", name, {"--checkpoint", c.checkpoints.string()})};
     ASSERT_TRUE(eventually([&] { return c.has_checkpoint(1); }, seconds{60})) << p.err();
     const auto slots = c.events(name, "leased")[0]["slots"];
     std::string node; // one of its nodes that is not the head
