@@ -68,6 +68,7 @@ private:
     std::uint64_t attempt = 0, memory_max = 0;
     std::optional<std::uint64_t> changes_seen;
     int pid = 0;
+    unsigned looks = 0;                  ///< at a board whose number had not changed
     bool is_alive = false, was_garbled = false, was_stopped = false, has_reported = false;
   };
   rank_launcher() = default;
