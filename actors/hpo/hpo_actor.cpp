@@ -1,6 +1,7 @@
 #include "actors/hpo/hpo_actor.hpp"
 
 #include "actors/hpo/search_order.hpp"
+#include "actors/hpo/study_clock.hpp"
 #include "actors/protocol/agent_directory.hpp"
 #include "actors/protocol/blocking_job.hpp"
 #include "cluster/base/json.hpp"
@@ -32,16 +33,11 @@ struct hpo_state {
   std::optional<scribe> log;
   std::map<std::string, session> sessions;   ///< by goal
   std::uint64_t generations = 0;
-  wall_time born;
-  mono_time born_mono;
+  std::optional<study_clock> clock;
 };
 using self_pointer = hpo_agent::stateful_pointer<hpo_state>;
 
-/// The wall clock as it was when the agent began, carried on by the clock that nobody sets: a study's time is not used up by a wrong date.
-wall_time now(self_pointer self) {
-  const auto& st = self->state;
-  return st.born + (st.context->time->mono() - st.born_mono);
-}
+wall_time now(self_pointer self) { return self->state.clock->now(); }
 
 void drive(self_pointer self, const std::string& goal);
 
@@ -281,8 +277,7 @@ void trials_lost(self_pointer self) {
 
 hpo_agent::behavior_type hpo(self_pointer self, const agent_context* context) {
   self->state.context = context;
-  self->state.born = context->time->wall();
-  self->state.born_mono = context->time->mono();
+  self->state.clock.emplace(*context->time);
   self->state.log.emplace(*context, "hpo");
   return {
       [=](const run_step& m) { return search(self, m); },
