@@ -25,7 +25,7 @@ namespace {
 
 error nobody(const std::filesystem::path& state) {
   return {errc::unreachable, "no Flywheel process owns " + state.string(), {},
-          "start one: flywheel serve (or run the goal again: flywheel run GOAL)"};
+          "start one: flywheel serve, or a cluster: flywheel up (or run the goal again: flywheel run GOAL)"};
 }
 
 } // namespace

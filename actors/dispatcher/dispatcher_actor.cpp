@@ -5,6 +5,7 @@
 #include "actors/dispatcher/gang_hands.hpp"
 #include "actors/dispatcher/pool_port.hpp"
 #include "actors/gate/access_policy.hpp"
+#include "actors/gate/gate_answers.hpp"
 #include "actors/protocol/control_format.hpp"
 #include "checkpoints/sharded_store.hpp"
 #include "cluster/base/json.hpp"
@@ -75,17 +76,6 @@ void record_later(self_pointer self, event_draft d) {
     if (!written)
       warn("the cluster's state could not be recorded: " + written.error().to_string());
   });
-}
-
-gate_answer answer_of(const json& body) {
-  gate_answer a;
-  a.body = control::encode(body);
-  return a;
-}
-gate_answer failure(const error& e) {
-  gate_answer a;
-  a.problem = e;
-  return a;
 }
 
 // ---- what the table wants done ---------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 #include "actors/dispatcher/gang_hands.hpp"
 #include "actors/dispatcher/pool_port.hpp"
 #include "actors/gate/access_policy.hpp"
+#include "actors/gate/gate_answers.hpp"
 #include "actors/protocol/control_format.hpp"
 #include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
@@ -72,17 +73,6 @@ using self_pointer = task_host_agent::stateful_pointer<host_state>;
 void open_pool(self_pointer self);
 void arm(self_pointer self);
 void save_running(self_pointer self);
-
-gate_answer answer_of(const json& body) {
-  gate_answer a;
-  a.body = control::encode(body);
-  return a;
-}
-gate_answer failure(const error& e) {
-  gate_answer a;
-  a.problem = e;
-  return a;
-}
 
 void call_head(self_pointer self, const json& body, std::uint64_t wait_ms, std::function<void(const gate_answer&)> then) {
   auto& st = self->state;

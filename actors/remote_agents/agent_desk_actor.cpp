@@ -1,5 +1,6 @@
 #include "actors/remote_agents/agent_desk_actor.hpp"
 
+#include "actors/gate/gate_answers.hpp"
 #include "actors/protocol/agent_directory.hpp"
 #include "actors/protocol/log_format.hpp"
 #include "actors/remote_agents/agent_messages.hpp"
@@ -53,12 +54,6 @@ using self_pointer = agent_desk_agent::stateful_pointer<desk_state>;
 void place(self_pointer self, const std::string& agent, caf::typed_response_promise<seat_given> promise);
 void settle_in(self_pointer self);
 
-gate_answer failed(const error& e) {
-  gate_answer a;
-  a.problem = e;
-  return a;
-}
-
 // ---- letters out ---------------------------------------------------------------------------------------------------------------
 
 void close_question(self_pointer self, std::uint64_t id, const gate_answer& a) {
@@ -81,7 +76,7 @@ std::uint64_t open_question(self_pointer self, question q) {
 }
 
 void send_question(self_pointer self, const std::string& node, std::uint64_t id, const json& letter) {
-  self->state.line->send(self, node, letter, [=](const error& e) { close_question(self, id, failed(e)); });
+  self->state.line->send(self, node, letter, [=](const error& e) { close_question(self, id, failure(e)); });
 }
 
 /// Nobody is hurt if it does not arrive: the node has lost its connection, and with it the agent.
@@ -225,7 +220,7 @@ void lose_node(self_pointer self, const std::string& node, const std::string& wh
       self->send_exit(s.seat, caf::exit_reason::remote_link_unreachable);
     }
   for (const auto id : asked)
-    close_question(self, id, failed(error{errc::unreachable, "node " + node + " went: " + why, node}));
+    close_question(self, id, failure(error{errc::unreachable, "node " + node + " went: " + why, node}));
 }
 
 // ---- letters in ---------------------------------------------------------------------------------------------------------------------
@@ -329,7 +324,7 @@ gate_answer take(self_pointer self, const gate_call& m) {
   auto& st = self->state;
   auto letter = st.line->take(m);
   if (!letter)
-    return failed(letter.error());
+    return failure(letter.error());
   if (!*letter)
     return {};
   const auto& l = **letter;
@@ -346,7 +341,7 @@ gate_answer take(self_pointer self, const gate_call& m) {
     if (q != st.questions.end() && q->second.node == m.peer)
       close_question(self, q->first, read_answer(l));
   } else {
-    return failed(error{errc::unsupported, "nodes do not write '" + op + "' letters"});
+    return failure(error{errc::unsupported, "nodes do not write '" + op + "' letters"});
   }
   return {};
 }
@@ -356,7 +351,7 @@ caf::result<gate_answer> carry(self_pointer self, const agent_message& m) {
   auto& st = self->state;
   const auto s = st.seats.find(m.to);
   if (s == st.seats.end() || s->second.node.empty() || s->second.placement != m.placement)
-    return failed(error{errc::interrupted, "agent " + m.to + " is not there any more"});
+    return failure(error{errc::interrupted, "agent " + m.to + " is not there any more"});
   auto promise = self->make_response_promise<gate_answer>();
   const auto id = open_question(self, {m.to, s->second.node, promise, {}});
   send_question(self, s->second.node, id, message_letter(m, id, st.options.context->slots()));

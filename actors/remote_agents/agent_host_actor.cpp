@@ -1,5 +1,6 @@
 #include "actors/remote_agents/agent_host_actor.hpp"
 
+#include "actors/gate/gate_answers.hpp"
 #include "actors/protocol/agent_directory.hpp"
 #include "actors/remote_agents/agent_messages.hpp"
 #include "actors/remote_agents/agent_proxy_actor.hpp"
@@ -34,12 +35,6 @@ struct host_state {
   cafx::monitors watch;
 };
 using self_pointer = agent_host_agent::stateful_pointer<host_state>;
-
-gate_answer failed(const error& e) {
-  gate_answer a;
-  a.problem = e;
-  return a;
-}
 
 void tell(self_pointer self, const json& letter) {
   auto& st = self->state;
@@ -146,10 +141,10 @@ void message(self_pointer self, const json& letter) {
 gate_answer take(self_pointer self, const gate_call& m) {
   auto& st = self->state;
   if (m.peer != st.head)
-    return failed(error{errc::not_allowed, "this node takes agents of its head only", m.peer});
+    return failure(error{errc::not_allowed, "this node takes agents of its head only", m.peer});
   auto letter = st.line->take(m);
   if (!letter)
-    return failed(letter.error());
+    return failure(letter.error());
   if (!*letter)
     return {};
   const auto& l = **letter;
@@ -170,7 +165,7 @@ gate_answer take(self_pointer self, const gate_call& m) {
       promise.deliver(read_answer(l));
     }
   } else {
-    return failed(error{errc::unsupported, "heads do not write '" + op + "' letters"});
+    return failure(error{errc::unsupported, "heads do not write '" + op + "' letters"});
   }
   return {};
 }
@@ -184,7 +179,7 @@ void lose_head(self_pointer self, const std::string& why) {
   evict_all(self);
   auto open = std::exchange(st.questions, {});
   for (auto& [id, promise] : open)
-    promise.deliver(failed(error{errc::unreachable, "the connection to the head is lost: " + why}));
+    promise.deliver(failure(error{errc::unreachable, "the connection to the head is lost: " + why}));
 }
 
 gate_answer peer(self_pointer self, const peer_state& m) {
@@ -209,7 +204,7 @@ caf::result<gate_answer> carry(self_pointer self, const agent_message& m) {
   auto& st = self->state;
   const auto i = st.tenants.find(m.from);
   if (i == st.tenants.end() || i->second->placement != m.placement)
-    return failed(error{errc::stale_epoch, "agent " + m.from + " does not live here any more"});
+    return failure(error{errc::stale_epoch, "agent " + m.from + " does not live here any more"});
   auto promise = self->make_response_promise<gate_answer>();
   const auto id = ++st.last_question;
   st.questions.emplace(id, promise);
@@ -217,7 +212,7 @@ caf::result<gate_answer> carry(self_pointer self, const agent_message& m) {
     if (const auto q = self->state.questions.find(id); q != self->state.questions.end()) {
       auto p = q->second;
       self->state.questions.erase(q);
-      p.deliver(failed(e));
+      p.deliver(failure(e));
     }
   });
   return promise;
