@@ -228,7 +228,7 @@ architect_agent::behavior_type architect(self_pointer self, const agent_context*
 } // namespace
 
 architect_agent spawn_architect(caf::actor_system& system, const agent_context& context) {
-  return system.spawn<caf::detached>(architect, &context);
+  return spawn_on_own_thread(system, architect, &context);
 }
 
 } // namespace flywheel

@@ -422,7 +422,7 @@ conductor_agent::behavior_type conductor(self_pointer self, const agent_context*
 } // namespace
 
 conductor_agent spawn_conductor(caf::actor_system& system, const agent_context& context) {
-  return system.spawn<caf::detached>(conductor, &context);
+  return spawn_on_own_thread(system, conductor, &context);
 }
 
 } // namespace flywheel

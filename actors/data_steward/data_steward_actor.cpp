@@ -154,7 +154,7 @@ data_steward_agent::behavior_type data_steward(self_pointer self, const agent_co
 } // namespace
 
 data_steward_agent spawn_data_steward(caf::actor_system& system, const agent_context& context) {
-  return system.spawn<caf::detached>(data_steward, &context);
+  return spawn_on_own_thread(system, data_steward, &context);
 }
 
 } // namespace flywheel

@@ -18,7 +18,7 @@ constexpr std::chrono::milliseconds collect_every{500};
 struct deployer_state {
   static inline const char* name = "deployer";
   const agent_context* context = nullptr;
-  std::shared_ptr<serving_table> servers = std::make_shared<serving_table>();
+  std::shared_ptr<serving_table> servers;
   std::map<std::string, std::shared_ptr<std::atomic<bool>>> stops; ///< by goal
 };
 using self_pointer = deployer_agent::stateful_pointer<deployer_state>;
@@ -29,14 +29,11 @@ rollout_ports ports_of(self_pointer self) {
   auto* agents = self->state.context->agents;
   rollout_ports ports;
   ports.replay = [=](const replay_traffic& m) {
-    caf::scoped_actor me{*system};
-    replay_report out;
-    cafx::request(me.ptr(), agents->now().evaluator, std::chrono::seconds{60}, m)
-        .receive([&](replay_report& r) { out = std::move(r); },
-                 [&](caf::error& e) {
-                   out.problem = error{errc::interrupted, "the evaluator did not answer: " + cafx::render(e)};
-                 });
-    return out;
+    return ask_and_wait<replay_report>(*system, agents->now().evaluator, std::chrono::seconds{60}, m, [](const caf::error& e) {
+      replay_report out;
+      out.problem = error{errc::interrupted, "the evaluator did not answer: " + cafx::render(e)};
+      return out;
+    });
   };
   ports.forward = [=](const served_batch& b) { cafx::anon_send(agents->now().monitor, b); };
   return ports;
@@ -92,8 +89,9 @@ serve_report serve(self_pointer self, const serve_again& m) {
   return *report;
 }
 
-deployer_agent::behavior_type deployer(self_pointer self, const agent_context* context) {
+deployer_agent::behavior_type deployer(self_pointer self, const agent_context* context, const deployer_options& options) {
   self->state.context = context;
+  self->state.servers = std::make_shared<serving_table>(options.open_endpoint);
   cafx::delayed_send(self, self, collect_every, tick_atom_v);
   return {
       [=](const run_step& m) { return run(self, m); },
@@ -116,8 +114,8 @@ deployer_agent::behavior_type deployer(self_pointer self, const agent_context* c
 
 } // namespace
 
-deployer_agent spawn_deployer(caf::actor_system& system, const agent_context& context) {
-  return system.spawn<caf::detached>(deployer, &context);
+deployer_agent spawn_deployer(caf::actor_system& system, const agent_context& context, deployer_options options) {
+  return spawn_on_own_thread(system, deployer, &context, std::move(options));
 }
 
 } // namespace flywheel

@@ -9,7 +9,7 @@ result<serving> serving_table::serve(const state_layout& layout, const std::stri
   const std::lock_guard lock{mutex_};
   auto& s = models_[options.name];
   if (!s.server) {
-    auto started = model_server::start(options, std::move(routes));
+    auto started = open_(options, std::move(routes));
     if (!started) {
       models_.erase(options.name);
       return std::move(started).error();

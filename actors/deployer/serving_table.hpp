@@ -13,7 +13,7 @@ namespace flywheel {
 
 /// One model in service.
 struct serving {
-  std::shared_ptr<model_server> server;
+  std::shared_ptr<model_endpoint> server;
   std::string goal;        ///< whose version is champion, or becomes it
   std::string url;
   bool rolling = false;    ///< a rollout takes the observations itself
@@ -22,6 +22,7 @@ struct serving {
 /// Thread-safe.
 class serving_table {
 public:
+  explicit serving_table(endpoint_opener open) : open_(std::move(open)) {}
   /// The running server of `model` with these routes, or a new one.
   result<serving> serve(const state_layout& layout, const std::string& goal, const model_server_options& options,
                         route_table routes, bool rolling);
@@ -32,6 +33,7 @@ public:
   void stop(const std::string& model);
 
 private:
+  endpoint_opener open_;
   mutable std::mutex mutex_;
   std::map<std::string, serving> models_;
 };

@@ -3,10 +3,10 @@
 #include "actors/dispatcher/dispatch_format.hpp"
 #include "actors/dispatcher/gang_format.hpp"
 #include "actors/dispatcher/gang_hands.hpp"
-#include "actors/dispatcher/pool_port.hpp"
 #include "actors/gate/access_policy.hpp"
 #include "actors/gate/gate_answers.hpp"
 #include "actors/protocol/control_format.hpp"
+#include "actors/protocol/own_thread.hpp"
 #include "checkpoints/sharded_store.hpp"
 #include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
@@ -181,7 +181,7 @@ void fence_gang(self_pointer self, const std::string& gang, std::uint64_t lease,
   if (order == nullptr)
     return;
   const dispatcher_agent me{self};
-  auto job = self->home_system().spawn<caf::detached>([me, lease, port, order = *order, last = st.table->gangs().last_attempt(gang),
+  auto job = spawn_on_own_thread(self->home_system(), [me, lease, port, order = *order, last = st.table->gangs().last_attempt(gang),
                                                        after = st.table->gangs().taken_before(gang), meeting = meeting_folder(self, lease),
                                                        logs = logs_of(self, gang)](caf::event_based_actor* worker) {
     return caf::behavior{[=](tick_atom) {
@@ -787,7 +787,7 @@ void open_pool(self_pointer self) {
   };
   to.ended = [me](const task_end& e) { cafx::anon_send(me, pool_end{0, control::encode({{"end", dispatch::to_json(e)}})}); };
   st.options.pool.slots = static_cast<std::uint32_t>(st.options.slots.size());
-  auto pool = pool_port::open(st.options.pool, to, *st.context->time);
+  auto pool = st.options.open_pool(st.options.pool, to, *st.context->time);
   if (!pool)
     return warn("the head computes nothing itself: " + pool.error().to_string());
   st.pool = std::move(*pool);
@@ -859,7 +859,7 @@ private:
 } // namespace
 
 dispatcher_agent spawn_dispatcher(caf::actor_system& system, const agent_context& context, dispatcher_options options) {
-  return system.spawn<caf::detached>(dispatcher, &context, std::move(options));
+  return spawn_on_own_thread(system, dispatcher, &context, std::move(options));
 }
 
 std::unique_ptr<task_runner> make_cluster_runner(dispatcher_agent dispatcher_handle, std::shared_ptr<task_channel> channel, worker_pool_events events) {

@@ -1,7 +1,8 @@
 #pragma once
-// The head's dispatcher: carries out what dispatch_table decides. Detached, because it writes to the journal.
+// The head's dispatcher: carries out what dispatch_table decides. On a thread of its own, because it writes to the journal.
 
 #include "actors/dispatcher/dispatch_table.hpp"
+#include "actors/dispatcher/pool_port.hpp"
 #include "actors/dispatcher/task_channel.hpp"
 #include "actors/protocol/agent_context.hpp"
 #include "actors/protocol/agents.hpp"
@@ -18,6 +19,7 @@ struct dispatcher_options {
   std::string head;                          ///< this node's name
   std::vector<slot> slots;                   ///< its own; may be none
   worker_pool_options pool;                  ///< for them; as many slots
+  pool_opener open_pool = open_worker_pool;
   dispatch_rule rule;
   std::chrono::milliseconds heartbeat{500};  ///< asked of the nodes
   gate_agent gate;

@@ -3,10 +3,10 @@
 #include "actors/dispatcher/dispatch_format.hpp"
 #include "actors/dispatcher/gang_format.hpp"
 #include "actors/dispatcher/gang_hands.hpp"
-#include "actors/dispatcher/pool_port.hpp"
 #include "actors/gate/access_policy.hpp"
 #include "actors/gate/gate_answers.hpp"
 #include "actors/protocol/control_format.hpp"
+#include "actors/protocol/own_thread.hpp"
 #include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/content/publish.hpp"
@@ -654,7 +654,7 @@ void open_pool(self_pointer self) {
   st.page = options.lease = *page;
   if (st.watch)
     st.page->set_end(st.watch->deadline());
-  auto pool = pool_port::open(options, to, *st.options.time);
+  auto pool = st.options.open_pool(options, to, *st.options.time);
   if (pool) {
     st.pool = std::move(*pool);
   } else {
@@ -733,6 +733,6 @@ bool shares_files(const std::string& welcome) {
   return terms && reads_token(*terms);
 }
 
-task_host_agent spawn_task_host(caf::actor_system& system, task_host_options options) { return system.spawn<caf::detached>(host, std::move(options)); }
+task_host_agent spawn_task_host(caf::actor_system& system, task_host_options options) { return spawn_on_own_thread(system, host, std::move(options)); }
 
 } // namespace flywheel

@@ -6,11 +6,11 @@
 //   run -> fetched -> in the pool -> at each report: saved, then the verdict is asked for -> ended -> results brought -> the end is told
 // What the courier cannot do hands the task back to the head: another node may.
 
+#include "actors/dispatcher/pool_port.hpp"
 #include "actors/protocol/agents.hpp"
 #include "cluster/base/clock.hpp"
 #include "cluster/placement/slot.hpp"
 #include "cluster/transfer/task_courier.hpp"
-#include "cluster/worker/worker_pool.hpp"
 
 #include <functional>
 #include <string>
@@ -22,6 +22,7 @@ struct task_host_options {
   std::string node;                                       ///< this node's name
   std::vector<slot> slots;
   worker_pool_options pool;                               ///< as many slots
+  pool_opener open_pool = open_worker_pool;
   gate_agent gate;
   const time_source* time = nullptr;
   std::uint64_t incarnation = 0;                          ///< with which the gate was started

@@ -1,7 +1,6 @@
 #include "actors/evaluator/evaluator_actor.hpp"
 
 #include "actors/evaluator/evaluation_report.hpp"
-#include "actors/evaluator/traffic_replay.hpp"
 #include "actors/protocol/blocking_job.hpp"
 #include "checkpoints/registry.hpp"
 #include "cluster/base/json.hpp"
@@ -28,6 +27,7 @@ struct opened_rows {
 struct evaluator_state {
   static inline const char* name = "evaluator";
   const agent_context* context = nullptr;
+  traffic_sender send;
   std::shared_ptr<const seal_private_key> key; ///< in this agent and nowhere else
   error key_error{errc::ok, {}};
   std::map<std::string, opened_rows> opened;   ///< by goal
@@ -273,7 +273,7 @@ replay_report replay(self_pointer self, const replay_traffic& m) {
     return out;
   }
   out.rows = opened.rows->rows();
-  const auto counts = replay_rows(*opened.rows, *task, m.url, m.offset, m.count);
+  const auto counts = st.send(*opened.rows, *task, m.url, m.offset, m.count);
   if (!counts) {
     out.problem = counts.error();
     return out;
@@ -283,8 +283,9 @@ replay_report replay(self_pointer self, const replay_traffic& m) {
   return out;
 }
 
-evaluator_agent::behavior_type evaluator(self_pointer self, const agent_context* context) {
+evaluator_agent::behavior_type evaluator(self_pointer self, const agent_context* context, const evaluator_options& options) {
   auto& st = self->state;
+  st.send = options.send;
   st.context = context;
   if (auto key = seal_private_key::load_or_create(context->layout.sealed() / "held-out.key"); key) {
     st.key = std::make_shared<const seal_private_key>(std::move(*key));
@@ -311,8 +312,8 @@ evaluator_agent::behavior_type evaluator(self_pointer self, const agent_context*
 
 } // namespace
 
-evaluator_agent spawn_evaluator(caf::actor_system& system, const agent_context& context) {
-  return system.spawn<caf::detached>(evaluator, &context);
+evaluator_agent spawn_evaluator(caf::actor_system& system, const agent_context& context, evaluator_options options) {
+  return spawn_on_own_thread(system, evaluator, &context, std::move(options));
 }
 
 } // namespace flywheel

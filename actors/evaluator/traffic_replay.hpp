@@ -5,6 +5,7 @@
 #include "models/task.hpp"
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 namespace flywheel {
@@ -18,5 +19,8 @@ struct replay_counts {
 /// `url`, POST /predict, then their labels, POST /feedback. Errors: unreachable or timed_out if nobody answers.
 result<replay_counts> replay_rows(const table& held_out, const learning_task& task, const std::string& url,
                                   std::uint64_t offset, std::uint64_t count);
+
+using traffic_sender = std::function<result<replay_counts>(const table& held_out, const learning_task& task, const std::string& url,
+                                                           std::uint64_t offset, std::uint64_t count)>;
 
 } // namespace flywheel

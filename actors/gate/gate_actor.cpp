@@ -1,6 +1,7 @@
 #include "actors/gate/gate_actor.hpp"
 
 #include "actors/gate/access_policy.hpp"
+#include "actors/protocol/own_thread.hpp"
 #include "cluster/base/text.hpp"
 
 #include <algorithm>
@@ -393,7 +394,7 @@ void dial(self_pointer self, const std::string& address, target& t) {
   t.busy = true;
   const auto connect = self->state.options.connect;
   const gate_agent me{self};
-  self->home_system().spawn<caf::detached>([=, host = t.host, port = t.port](caf::event_based_actor* job) {
+  spawn_on_own_thread(self->home_system(), [=, host = t.host, port = t.port](caf::event_based_actor* job) {
     const auto remote = connect(job->home_system(), host, port);
     cafx::send(job, caf::actor_cast<caf::actor>(me), dialled_atom_v, address, remote ? fault{} : fault{remote.error()}, remote ? *remote : caf::actor{});
     job->quit();

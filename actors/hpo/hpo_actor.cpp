@@ -298,7 +298,7 @@ hpo_agent::behavior_type hpo(self_pointer self, const agent_context* context) {
 } // namespace
 
 hpo_agent spawn_hpo(caf::actor_system& system, const agent_context& context) {
-  return system.spawn<caf::detached>(hpo, &context);
+  return spawn_on_own_thread(system, hpo, &context);
 }
 
 } // namespace flywheel

@@ -2,6 +2,7 @@
 
 #include "actors/learner/incident_fold.hpp"
 #include "actors/protocol/agent_directory.hpp"
+#include "actors/protocol/own_thread.hpp"
 #include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/goal/goal_parser.hpp"
@@ -61,15 +62,13 @@ status submit(self_pointer self, const submit_goal& m) {
   const auto conductor = self->state.context->agents->now().conductor;
   if (!conductor)
     return {errc::interrupted, "the node is stopping"};
-  error problem{errc::ok, {}};
-  caf::scoped_actor me{self->home_system()};
-  cafx::request(me.ptr(), conductor, std::chrono::seconds{60}, m)
-      .receive([&](goal_ack& ack) { problem = ack.problem ? ack.problem.to_error() : problem; },
-               [&](caf::error& e) {
-                 problem = error{errc::interrupted, "the conductor did not answer: " + cafx::render(e)};
-               });
-  if (problem.code != errc::ok)
-    return problem;
+  const auto ack = ask_and_wait<goal_ack>(self->home_system(), conductor, std::chrono::seconds{60}, m, [](const caf::error& e) {
+    goal_ack none;
+    none.problem = error{errc::interrupted, "the conductor did not answer: " + cafx::render(e)};
+    return none;
+  });
+  if (ack.problem)
+    return ack.problem.to_error();
   return success();
 }
 
@@ -133,7 +132,7 @@ learner_agent::behavior_type learner(self_pointer self, const agent_context* con
 } // namespace
 
 learner_agent spawn_learner(caf::actor_system& system, const agent_context& context) {
-  return system.spawn<caf::detached>(learner, &context);
+  return spawn_on_own_thread(system, learner, &context);
 }
 
 } // namespace flywheel

@@ -217,7 +217,7 @@ monitor_agent::behavior_type monitor(self_pointer self, const agent_context* con
 } // namespace
 
 monitor_agent spawn_monitor(caf::actor_system& system, const agent_context& context) {
-  return system.spawn<caf::detached>(monitor, &context);
+  return spawn_on_own_thread(system, monitor, &context);
 }
 
 } // namespace flywheel

@@ -6,6 +6,7 @@
 #include "actors/gate/watchman_actor.hpp"
 #include "actors/node/control_desk.hpp"
 #include "actors/protocol/control_format.hpp"
+#include "actors/protocol/own_thread.hpp"
 #include "actors/remote_agents/agent_desk_actor.hpp"
 #include "actors/remote_agents/agent_proxy_actor.hpp"
 #include "cluster/base/ids.hpp"
@@ -76,7 +77,7 @@ gate_service::behavior_type desk(gate_service::pointer self, node* owner, const 
         }
         ++*open;
         auto promise = self->make_response_promise<gate_answer>();
-        auto job = self->home_system().spawn<caf::detached>([=](caf::event_based_actor* me) {
+        auto job = spawn_on_own_thread(self->home_system(), [=](caf::event_based_actor* me) {
           return caf::behavior{[=](tick_atom) {
             me->quit();
             return answer(*owner, rules, m);

@@ -154,7 +154,7 @@ json control_desk::carry_out(const json& m, const control_caller& from) const {
   if (op == "events") {
     const auto i = m.find("filter");
     const auto filter = i == m.end() ? result<journal_filter>{journal_filter{}} : log_format::filter_from(*i);
-    auto page = filter ? log_format::page(owner_->state(), *filter, page_bytes_max) : result<json>{filter.error()};
+    auto page = filter ? log_format::page(owner_->log(), *filter, page_bytes_max) : result<json>{filter.error()};
     if (!page)
       return control::failure(page.error());
     (*page)["ok"] = true;

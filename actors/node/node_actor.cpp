@@ -96,18 +96,18 @@ result<std::unique_ptr<node>> node::start(node_options options, const time_sourc
   s.context = {layout, s.directory->epoch(), s.log.get(), &time, &s.agents, options.code_version,
                options.cores == 0 ? machine : options.cores};
   cafx::init_types<caf::id_block::flywheel>();
-  trainer_options trainer{options.worker_command, s.context.cores, {}};
+  agent_doors doors;
+  doors.trainer = {options.worker_command, s.context.cores, {}};
   if (options.cluster) {
     FLYWHEEL_TRY(s.head, cluster_head::prepare(*options.cluster, s.config, s.context));
     s.context.cluster_slots = s.head->usable_slots();
   }
   s.system = std::make_unique<caf::actor_system>(s.config);
   if (s.head)
-    trainer.runner = s.head->start(*s.system, s.context, options.worker_command);
-  agent_seating seating;
+    doors.trainer.runner = s.head->start(*s.system, s.context, options.worker_command);
   if (s.head)
-    seating = [&head = *s.head](const std::string& agent, std::function<caf::actor()> start_here) { return head.seat(agent, std::move(start_here)); };
-  s.supervisor = spawn_supervisor(*s.system, s.context, std::move(trainer), std::move(seating));
+    doors.seating = [&head = *s.head](const std::string& agent, std::function<caf::actor()> start_here) { return head.seat(agent, std::move(start_here)); };
+  s.supervisor = spawn_supervisor(*s.system, s.context, std::move(doors));
   caf::scoped_actor self{*s.system};
   error failed{errc::ok, {}};
   cafx::request(self.ptr(), s.supervisor, answer_within, resume_atom_v)

@@ -3,13 +3,12 @@
 #include "actors/architect/architect_actor.hpp"
 #include "actors/conductor/conductor_actor.hpp"
 #include "actors/data_steward/data_steward_actor.hpp"
-#include "actors/deployer/deployer_actor.hpp"
-#include "actors/evaluator/evaluator_actor.hpp"
 #include "actors/hpo/hpo_actor.hpp"
 #include "actors/learner/learner_actor.hpp"
 #include "actors/monitor/monitor_actor.hpp"
 #include "actors/node/restart_policy.hpp"
 #include "actors/protocol/agent_directory.hpp"
+#include "actors/protocol/own_thread.hpp"
 #include "cluster/base/json.hpp"
 
 #include <cstdio>
@@ -105,30 +104,30 @@ void start_agent(self_pointer self, const role& r) {
   st.watch.add(self, handle, [self, &r](const caf::error& e) { agent_ended(self, r, e); });
 }
 
-std::vector<role> roles_of(caf::actor_system& system, const agent_context& context, const trainer_options& trainer, const agent_seating& seating) {
+std::vector<role> roles_of(caf::actor_system& system, const agent_context& context, const agent_doors& doors) {
+  const auto& seating = doors.seating;
   using parts = agent_directory::parts;
   auto* d = context.agents;
   // The conductor behind those it sends work to at once; the learner behind the conductor, to whom it submits what it
   // finds unanswered in the journal.
   return {
-      make_placed_role<evaluator_agent>("evaluator", d, &parts::evaluator, [&] { return spawn_evaluator(system, context); }, seating),
+      make_placed_role<evaluator_agent>("evaluator", d, &parts::evaluator, [&, o = doors.evaluator] { return spawn_evaluator(system, context, o); }, seating),
       make_placed_role<data_steward_agent>("data_steward", d, &parts::data_steward, [&] { return spawn_data_steward(system, context); }, seating),
       make_role<trainer_agent>("trainer", d, &parts::trainer,
-                               [&, trainer] { return spawn_trainer(system, context, trainer); }),
+                               [&, o = doors.trainer] { return spawn_trainer(system, context, o); }),
       make_placed_role<hpo_agent>("hpo", d, &parts::hpo, [&] { return spawn_hpo(system, context); }, seating),
       make_placed_role<architect_agent>("architect", d, &parts::architect, [&] { return spawn_architect(system, context); }, seating),
       make_role<monitor_agent>("monitor", d, &parts::monitor, [&] { return spawn_monitor(system, context); }),
-      make_role<deployer_agent>("deployer", d, &parts::deployer, [&] { return spawn_deployer(system, context); }),
+      make_role<deployer_agent>("deployer", d, &parts::deployer, [&, o = doors.deployer] { return spawn_deployer(system, context, o); }),
       make_role<conductor_agent>("conductor", d, &parts::conductor, [&] { return spawn_conductor(system, context); }),
       make_role<learner_agent>("learner", d, &parts::learner, [&] { return spawn_learner(system, context); }),
   };
 }
 
-supervisor_agent::behavior_type supervisor(self_pointer self, const agent_context* context,
-                                           const trainer_options& trainer, const agent_seating& seating) {
+supervisor_agent::behavior_type supervisor(self_pointer self, const agent_context* context, const agent_doors& doors) {
   auto& st = self->state;
   st.context = context;
-  st.roles = roles_of(self->home_system(), *context, trainer, seating);
+  st.roles = roles_of(self->home_system(), *context, doors);
   return {
       [=](resume_atom) -> acknowledgement {
         for (const auto& r : self->state.roles)
@@ -158,8 +157,8 @@ supervisor_agent::behavior_type supervisor(self_pointer self, const agent_contex
 
 } // namespace
 
-supervisor_agent spawn_supervisor(caf::actor_system& system, const agent_context& context, trainer_options trainer, agent_seating seating) {
-  return system.spawn<caf::detached>(supervisor, &context, std::move(trainer), std::move(seating));
+supervisor_agent spawn_supervisor(caf::actor_system& system, const agent_context& context, agent_doors doors) {
+  return spawn_on_own_thread(system, supervisor, &context, std::move(doors));
 }
 
 } // namespace flywheel

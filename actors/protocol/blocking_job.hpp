@@ -2,6 +2,7 @@
 // Long work beside an agent: a one-shot detached actor runs it, so that the agent goes on answering.
 
 #include "actors/protocol/agents.hpp"
+#include "actors/protocol/own_thread.hpp"
 
 #include <chrono>
 #include <functional>
@@ -24,7 +25,7 @@ inline step_outcome outcome_of(result<step_outcome> r) {
 /// that step, not the end of the agent. Call in the agent's context.
 template <class Self>
 void run_blocking(Self* self, caf::typed_response_promise<step_outcome> promise, std::function<step_outcome()> work) {
-  auto job = self->home_system().template spawn<caf::detached>([work = std::move(work)](caf::event_based_actor* me) {
+  auto job = spawn_on_own_thread(self->home_system(), [work = std::move(work)](caf::event_based_actor* me) {
     return caf::behavior{[work, me](tick_atom) -> step_outcome {
       step_outcome out;
       try {

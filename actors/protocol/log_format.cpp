@@ -4,13 +4,16 @@
 
 #include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
-#include "cluster/journal/journal.hpp"
+
+#include <algorithm>
 
 namespace flywheel::log_format {
 
 using nlohmann::json;
 
 namespace {
+
+constexpr std::uint64_t read_at_once = 64;
 
 error broken(const std::string& field) { return {errc::protocol_violation, "the field '" + field + "' of a journal entry between nodes is missing or wrong"}; }
 
@@ -124,25 +127,31 @@ result<journal_filter> filter_from(const json& j) {
   return f;
 }
 
-result<json> page(const std::filesystem::path& folder, const journal_filter& filter, std::size_t bytes_max) {
-  FLYWHEEL_TRY(const auto reader, journal_reader::open(folder));
+result<json> page(const event_log& log, const journal_filter& filter, std::size_t bytes_max) {
   json events = json::array();
   std::size_t bytes = 0;
   bool more = false;
-  FLYWHEEL_CHECK(reader.read(filter, [&](const event& e) {
-    const auto size = e.body.size() + e.text.size() + e.goal.size() + e.subject.size() + e.key.size() + 512;
-    if (!events.empty() && bytes + size > bytes_max) {
-      more = true;
-      return false;
+  auto f = filter;
+  for (bool all = false; !all && !more;) { // a handful at a time: what does not fit is not even read
+    if (!filter.newest_first)
+      f.limit = std::min<std::uint64_t>(read_at_once, filter.limit == 0 ? read_at_once : filter.limit - events.size());
+    FLYWHEEL_TRY(const auto found, log.read(f));
+    for (const auto& e : found) {
+      const auto size = e.body.size() + e.text.size() + e.goal.size() + e.subject.size() + e.key.size() + 512;
+      if (!events.empty() && bytes + size > bytes_max) {
+        more = true;
+        break;
+      }
+      bytes += size;
+      events.push_back(to_json(e));
     }
-    bytes += size;
-    events.push_back(to_json(e));
-    return true;
-  }));
+    all = filter.newest_first || found.size() < f.limit || events.size() == filter.limit;
+    if (!found.empty())
+      f.after_seq = found.back().seq;
+  }
   if (more && filter.newest_first)
     return error{errc::too_large, "the newest entries that were asked for do not fit one page", {}, "ask with a smaller limit"};
-  FLYWHEEL_TRY(const auto last, reader.last_seq());
-  return json{{"events", std::move(events)}, {"more", more}, {"last", last}};
+  return json{{"events", std::move(events)}, {"more", more}, {"last", log.last_seq()}};
 }
 
 } // namespace flywheel::log_format

@@ -5,7 +5,6 @@
 
 #include <nlohmann/json_fwd.hpp>
 
-#include <filesystem>
 #include <vector>
 
 namespace flywheel::log_format {
@@ -22,6 +21,6 @@ result<journal_filter> filter_from(const nlohmann::json& j);
 
 /// What matches, oldest first (or newest, as the filter says), until `bytes_max` of JSON are about reached: {"events", "more", "last": the journal's
 /// last seq}. Asked again with after_seq of the last one it goes on. At least one entry, however large. too_large: more of the newest first than fit.
-result<nlohmann::json> page(const std::filesystem::path& folder, const journal_filter& filter, std::size_t bytes_max);
+result<nlohmann::json> page(const event_log& log, const journal_filter& filter, std::size_t bytes_max);
 
 } // namespace flywheel::log_format

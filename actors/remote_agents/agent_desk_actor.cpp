@@ -3,6 +3,7 @@
 #include "actors/gate/gate_answers.hpp"
 #include "actors/protocol/agent_directory.hpp"
 #include "actors/protocol/log_format.hpp"
+#include "actors/protocol/own_thread.hpp"
 #include "actors/remote_agents/agent_messages.hpp"
 #include "actors/remote_agents/agent_placement.hpp"
 #include "actors/remote_agents/letter_line.hpp"
@@ -260,8 +261,8 @@ void read(self_pointer self, const std::string& peer, std::uint64_t id, const js
   if (!filter)
     return send_answer(self, peer, id, filter.error(), json::object());
   const agent_desk_agent me{self};
-  self->home_system().spawn<caf::detached>([=, root = self->state.options.context->layout.root, f = *filter](caf::event_based_actor* job) {
-    const auto found = log_format::page(root, f, page_bytes_max);
+  spawn_on_own_thread(self->home_system(), [=, log = self->state.options.context->log, f = *filter](caf::event_based_actor* job) {
+    const auto found = log_format::page(*log, f, page_bytes_max);
     letter_answer a{peer, id, {}, {}};
     if (found)
       a.body = packed(*found);

@@ -1,6 +1,7 @@
 #include "actors/remote_agents/remote_log_actor.hpp"
 
 #include "actors/protocol/log_format.hpp"
+#include "actors/protocol/own_thread.hpp"
 #include "cluster/base/json.hpp"
 
 namespace flywheel {
@@ -21,11 +22,11 @@ struct writer {
   result<json> ask(const char* kind, const json& fields) const {
     agent_message m{agent, placement, journal_address, kind, {}};
     json::to_msgpack(fields, m.fields);
-    caf::scoped_actor self{*system};
-    gate_answer answer;
-    cafx::request(self.ptr(), host, answer_within, m)
-        .receive([&](gate_answer& a) { answer = std::move(a); },
-                 [&](caf::error& e) { answer.problem = error{errc::unreachable, "the journal did not answer: " + cafx::render(e), agent, "ask again"}; });
+    const auto answer = ask_and_wait<gate_answer>(*system, host, answer_within, m, [&](const caf::error& e) {
+      gate_answer none;
+      none.problem = error{errc::unreachable, "the journal did not answer: " + cafx::render(e), agent, "ask again"};
+      return none;
+    });
     if (answer.problem)
       return answer.problem.to_error();
     auto body = json::from_msgpack(answer.body, true, false);
@@ -46,7 +47,7 @@ struct writer {
 result<std::uint64_t> remote_log::append(std::vector<event_draft> drafts) { return writer{system_, host_, agent_, placement_}.append(drafts); }
 
 void remote_log::append_async(std::vector<event_draft> drafts, std::function<void(result<std::uint64_t>)> done) {
-  system_->spawn<caf::detached>([w = writer{system_, host_, agent_, placement_}, drafts = std::move(drafts), done = std::move(done)](caf::event_based_actor* me) {
+  spawn_on_own_thread(*system_, [w = writer{system_, host_, agent_, placement_}, drafts = std::move(drafts), done = std::move(done)](caf::event_based_actor* me) {
     done(w.append(drafts));
     me->quit();
   });

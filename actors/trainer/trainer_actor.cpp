@@ -1,6 +1,7 @@
 #include "actors/trainer/trainer_actor.hpp"
 
 #include "actors/protocol/agent_directory.hpp"
+#include "actors/protocol/own_thread.hpp"
 #include "actors/trainer/task_format.hpp"
 #include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
@@ -351,7 +352,7 @@ trainer_agent::behavior_type trainer(self_pointer self, const agent_context* con
 } // namespace
 
 trainer_agent spawn_trainer(caf::actor_system& system, const agent_context& context, trainer_options options) {
-  return system.spawn<caf::detached>(trainer, &context, std::move(options));
+  return spawn_on_own_thread(system, trainer, &context, std::move(options));
 }
 
 } // namespace flywheel

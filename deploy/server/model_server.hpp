@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -53,19 +54,35 @@ struct model_server_options {
   std::chrono::nanoseconds request_time_max = std::chrono::seconds{15}; ///< to send a request, or to stay idle between two
 };
 
-class model_server {
+/// Something that answers for models, as those who release them see it. Any thread.
+class model_endpoint {
+public:
+  model_endpoint() = default;
+  model_endpoint(const model_endpoint&) = delete;
+  model_endpoint& operator=(const model_endpoint&) = delete;
+  virtual ~model_endpoint() = default;
+  /// Atomic for requests: each sees the old table or the new one, none fails.
+  virtual void set_routes(route_table routes) = 0;
+  virtual route_table routes() const = 0;
+  virtual std::uint16_t port() const noexcept = 0;
+  /// Moves out what was observed since the last call, oldest first.
+  virtual std::vector<served_request> take_requests() = 0;
+  virtual std::vector<served_label> take_labels() = 0;
+};
+/// Opens one that answers when it returns.
+using endpoint_opener = std::function<result<std::shared_ptr<model_endpoint>>(model_server_options, route_table)>;
+
+class model_server final : public model_endpoint {
 public:
   /// Listens when it returns. address_in_use names the port and says what to do.
   static result<std::unique_ptr<model_server>> start(model_server_options options, route_table routes);
-  /// Atomic for requests: each sees the old table or the new one, none fails.
-  void set_routes(route_table routes);
-  route_table routes() const;
-  std::uint16_t port() const noexcept;
-  /// Moves out what was observed since the last call, oldest first. Any thread.
-  std::vector<served_request> take_requests();
-  std::vector<served_label> take_labels();
+  void set_routes(route_table routes) override;
+  route_table routes() const override;
+  std::uint16_t port() const noexcept override;
+  std::vector<served_request> take_requests() override;
+  std::vector<served_label> take_labels() override;
   std::uint64_t dropped_observations() const noexcept;
-  ~model_server();                              ///< answers what is in flight, then closes
+  ~model_server() override;                     ///< answers what is in flight, then closes
 
 private:
   model_server();

@@ -86,7 +86,6 @@ TEST(log_format, every_field_must_be_there_and_of_its_type) {
 TEST(log_format, pages_put_together_are_the_journal) {
   char name[] = "/tmp/fw-page-XXXXXX";
   const std::filesystem::path folder = ::mkdtemp(name);
-  EXPECT_EQ(log_format::page(folder, {}, 1000).error().code, errc::not_found);
   {
     auto log = journal::open(folder, system_clock());
     ASSERT_TRUE(log);
@@ -101,7 +100,7 @@ TEST(log_format, pages_put_together_are_the_journal) {
       f.goal = "odd";
       std::uint64_t seen = 0;
       for (bool more = true; more;) {
-        const auto page = log_format::page(folder, f, bytes);
+        const auto page = log_format::page(**log, f, bytes);
         ASSERT_TRUE(page) << page.error().to_string();
         const auto events = log_format::events_from(page->at("events"));
         ASSERT_TRUE(events);
@@ -116,9 +115,14 @@ TEST(log_format, pages_put_together_are_the_journal) {
     }
     journal_filter newest;
     newest.newest_first = true;
-    EXPECT_EQ(log_format::page(folder, newest, 2000).error().code, errc::too_large);
+    EXPECT_EQ(log_format::page(**log, newest, 2000).error().code, errc::too_large);
     newest.limit = 1;
-    EXPECT_EQ(log_format::page(folder, newest, 2000)->at("events").at(0)["seq"], 50);
+    journal_filter some;
+    some.limit = 7;
+    const auto limited = log_format::page(**log, some, 1 << 20);
+    EXPECT_EQ(limited->at("events").size(), 7U);
+    EXPECT_EQ(limited->at("more"), false) << "no more was asked for";
+    EXPECT_EQ(log_format::page(**log, newest, 2000)->at("events").at(0)["seq"], 50);
   }
   std::filesystem::remove_all(folder);
 }
