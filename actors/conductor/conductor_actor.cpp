@@ -8,7 +8,6 @@
 #include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/goal/goal_parser.hpp"
-#include "cluster/journal/journal.hpp"
 
 #include <cstdio>
 #include <filesystem>
@@ -389,10 +388,7 @@ void restart_steps_of(self_pointer self, const agent_restarted& m) {
 
 void fold_journal(self_pointer self) {
   auto& st = of(self);
-  auto reader = journal_reader::open(st.context->layout.root); // event by event: all goals of all time
-  if (!reader)
-    return;
-  const auto ok = reader->read(journal_filter{}, [&](const event& e) {
+  const auto ok = st.context->log->visit(journal_filter{}, [&](const event& e) { // event by event: all goals of all time
     st.goals.apply(e);
     return true;
   });

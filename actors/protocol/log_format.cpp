@@ -5,15 +5,11 @@
 #include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 
-#include <algorithm>
-
 namespace flywheel::log_format {
 
 using nlohmann::json;
 
 namespace {
-
-constexpr std::uint64_t read_at_once = 64;
 
 error broken(const std::string& field) { return {errc::protocol_violation, "the field '" + field + "' of a journal entry between nodes is missing or wrong"}; }
 
@@ -131,24 +127,16 @@ result<json> page(const event_log& log, const journal_filter& filter, std::size_
   json events = json::array();
   std::size_t bytes = 0;
   bool more = false;
-  auto f = filter;
-  for (bool all = false; !all && !more;) { // a handful at a time: what does not fit is not even read
-    if (!filter.newest_first)
-      f.limit = std::min<std::uint64_t>(read_at_once, filter.limit == 0 ? read_at_once : filter.limit - events.size());
-    FLYWHEEL_TRY(const auto found, log.read(f));
-    for (const auto& e : found) {
-      const auto size = e.body.size() + e.text.size() + e.goal.size() + e.subject.size() + e.key.size() + 512;
-      if (!events.empty() && bytes + size > bytes_max) {
-        more = true;
-        break;
-      }
-      bytes += size;
-      events.push_back(to_json(e));
+  FLYWHEEL_CHECK(log.visit(filter, [&](const event& e) {
+    const auto size = e.body.size() + e.text.size() + e.goal.size() + e.subject.size() + e.key.size() + 512;
+    if (!events.empty() && bytes + size > bytes_max) {
+      more = true;
+      return false;
     }
-    all = filter.newest_first || found.size() < f.limit || events.size() == filter.limit;
-    if (!found.empty())
-      f.after_seq = found.back().seq;
-  }
+    bytes += size;
+    events.push_back(to_json(e));
+    return true;
+  }));
   if (more && filter.newest_first)
     return error{errc::too_large, "the newest entries that were asked for do not fit one page", {}, "ask with a smaller limit"};
   return json{{"events", std::move(events)}, {"more", more}, {"last", log.last_seq()}};

@@ -41,6 +41,14 @@ public:
   virtual void append_async(std::vector<event_draft> drafts, std::function<void(result<std::uint64_t>)> done) = 0;
   /// Everything that matches; reads beside the writers.
   virtual result<std::vector<event>> read(const journal_filter& filter) const = 0;
+  /// The same, one by one, in seq order (or newest first) until it returns false. Holds all of them in memory where the log cannot do better.
+  virtual status visit(const journal_filter& filter, const std::function<bool(const event&)>& one) const {
+    FLYWHEEL_TRY(const auto all, read(filter));
+    for (const auto& e : all)
+      if (!one(e))
+        break;
+    return success();
+  }
   /// 0 if the log is empty or cannot be asked.
   virtual std::uint64_t last_seq() const noexcept = 0;
 };

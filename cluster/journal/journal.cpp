@@ -367,6 +367,11 @@ result<std::vector<event>> journal::read(const journal_filter& filter) const {
   return reader.read(filter);
 }
 
+status journal::visit(const journal_filter& filter, const std::function<bool(const event&)>& one) const {
+  FLYWHEEL_TRY(const auto reader, journal_reader::open(impl_->folder));
+  return reader.read(filter, one);
+}
+
 std::uint64_t journal::last_seq() const noexcept { return impl_->last_seq; }
 
 digest journal::head() const {

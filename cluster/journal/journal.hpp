@@ -46,6 +46,7 @@ public:
   void append_async(std::vector<event_draft> drafts, std::function<void(result<std::uint64_t>)> done) override;
   /// Through a journal_reader of its own.
   result<std::vector<event>> read(const journal_filter& filter) const override;
+  status visit(const journal_filter& filter, const std::function<bool(const event&)>& one) const override;
 
   /// Called after each commit from the committing thread with the new events, in order, and before append returns: a
   /// projection that is kept this way knows an event as soon as its writer goes on. One listener at a time; once

@@ -1,0 +1,822 @@
+#include "tests/simulation/agent_world.hpp"
+
+#include "actors/architect/architect_actor.hpp"
+#include "actors/data_steward/data_steward_actor.hpp"
+#include "actors/dispatcher/dispatch_format.hpp"
+#include "actors/dispatcher/dispatcher_actor.hpp"
+#include "actors/dispatcher/task_host_actor.hpp"
+#include "actors/gate/access_policy.hpp"
+#include "actors/gate/gate_actor.hpp"
+#include "actors/hpo/hpo_actor.hpp"
+#include "actors/node/supervisor_actor.hpp"
+#include "actors/protocol/agent_directory.hpp"
+#include "actors/protocol/approvals.hpp"
+#include "actors/protocol/own_thread.hpp"
+#include "actors/remote_agents/agent_desk_actor.hpp"
+#include "actors/remote_agents/agent_host_actor.hpp"
+#include "actors/remote_agents/agent_proxy_actor.hpp"
+#include "cluster/base/json.hpp"
+#include "cluster/chaos/promise_evidence_store.hpp"
+#include "cluster/content/publish.hpp"
+#include "cluster/goal/goal_parser.hpp"
+#include "cluster/journal/journal.hpp"
+#include "cluster/security/certificates.hpp"
+#include "tests/simulation/simulated_journal.hpp"
+#include "tests/simulation/simulated_serving.hpp"
+#include "tests/simulation/simulated_workers.hpp"
+
+#include <caf/scheduler/test_coordinator.hpp>
+
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <set>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace flywheel::simulation {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr seconds silence_max{3};       ///< CAF closes a connection that says nothing for so long
+constexpr std::uint64_t turns_max = 3'000'000;
+
+struct testing_config : caf::actor_system_config {
+  testing_config() {
+    cafx::add_types<caf::id_block::flywheel>(*this);
+    cafx::use_testing_scheduler(*this);
+  }
+};
+
+/// CAF's clock for tests keeps its schedule to itself.
+struct clock_peek : caf::detail::test_actor_clock {
+  static std::optional<std::chrono::nanoseconds> first(caf::detail::test_actor_clock& c) {
+    const auto& schedule = c.*&clock_peek::schedule_;
+    return schedule.empty() ? std::nullopt : std::optional{std::chrono::nanoseconds{schedule.begin()->first.time_since_epoch()}};
+  }
+};
+
+/// As one machine sees the time.
+class machine_clock final : public time_source {
+public:
+  machine_clock(const stage& s, bool slow) : stage_(&s), began_(s.now), slow_(slow) {}
+  wall_time wall() const override { return {1'700'000'000'000'000'000 + stage_->now.ns + skew.count()}; }
+  mono_time mono() const override { return slow_ ? mono_time{began_.ns + (stage_->now.ns - began_.ns) / 2} : stage_->now; }
+  nanoseconds skew{0};
+
+private:
+  const stage* stage_;
+  mono_time began_;
+  bool slow_;
+};
+
+/// Where jobs of a system go while one of its actors runs.
+class turn_unit final : public caf::execution_unit {
+public:
+  turn_unit(caf::actor_system* system, caf::scheduler::test_coordinator* to) : caf::execution_unit(system), to_(to) {}
+  void exec_later(caf::resumable* job) override { to_->jobs.push_back(job); }
+
+private:
+  caf::scheduler::test_coordinator* to_;
+};
+
+/// One life of a node's process.
+struct machine {
+  std::string name;
+  bool is_head = false, frozen = false;
+  std::shared_ptr<bool> alive = std::make_shared<bool>(true);
+  mono_time frozen_at;
+  std::unique_ptr<machine_clock> clock;
+  testing_config config;
+  service_directory services;
+  std::unique_ptr<caf::actor_system> system;
+  caf::scheduler::test_coordinator* scheduler = nullptr;
+  std::unique_ptr<turn_unit> unit;
+  mono_time clock_at;
+  std::vector<std::unique_ptr<fiber>> waiting;
+  gate_agent gate;
+  // of a head
+  std::optional<state_directory> directory;
+  std::unique_ptr<simulated_journal> log;
+  agent_directory agents;
+  agent_context context;
+  std::shared_ptr<std::atomic<unsigned>> usable = std::make_shared<std::atomic<unsigned>>(1);
+  std::shared_ptr<task_channel> channel = std::make_shared<task_channel>();
+  dispatcher_agent dispatcher;
+  agent_desk_agent desk;
+  supervisor_agent supervisor;
+  // of a member
+  task_host_agent host;
+  agent_host_agent agent_host;
+};
+
+/// A connection: a port on each side, frames under way between them.
+struct wire {
+  machine* ends[2]{};              ///< 0: the dialler
+  caf::actor ports[2];
+  bool open = true;
+  struct frame { mono_time due; std::string bytes; };
+  std::deque<frame> under_way[2];  ///< to that end
+  bool stalled[2]{};
+  mono_time last_due[2];
+};
+
+class agent_world {
+public:
+  agent_world(std::uint64_t seed, const history_rules& r, fs::path folder, fs::path certificates)
+      : rules_(r), seed_(seed), stage_(seed), shop_(stage_, {r.seeded == flaw::workers_outlive_lease, r.seeded == flaw::workers_outlive_lease}), market_(stage_),
+        root_(std::move(folder)), certificates_(std::move(certificates)) {
+    disk_.lies = r.seeded == flaw::disk_lies;
+    let_others_run = [](const std::function<bool()>& ready) { fiber::wait(ready); };
+    write_data();
+    down_until_.resize(static_cast<std::size_t>(r.members) + 1);
+    links_.resize(static_cast<std::size_t>(r.members));
+    incarnations_.resize(static_cast<std::size_t>(r.members), 0);
+    members_.resize(static_cast<std::size_t>(r.members));
+  }
+
+  history run() {
+    start_head();
+    for (int i = 0; i < rules_.members; ++i)
+      start_member(i);
+    for (int g = 0; g < rules_.goals; ++g)
+      stage_.after(stage_.between(milliseconds{100}, seconds{12}), [this, g] { submit("goal-" + std::to_string(g)); });
+    for (int f = 0; f < rules_.faults; ++f)
+      stage_.after(stage_.between(seconds{1}, seconds{32}), [this] { break_something(); });
+    boss_looks();
+    const auto calm = stage_.now + seconds{40}, late = stage_.now + seconds{900};
+    while (found_.empty() && stage_.now < late && !(stage_.now > calm && all_over()))
+      step();
+    const auto quiet = stage_.now + seconds{15};
+    while (found_.empty() && stage_.now < quiet)
+      step();
+    if (found_.empty())
+      judge();
+    h_.found = found_;
+    h_.events = disk_.events.size();
+    h_.virtual_seconds = static_cast<double>(stage_.now.ns - 1'000'000'000) / 1e9;
+    h_.tasks = shop_.tasks_ended;
+    std::string all;
+    for (const auto& e : disk_.events)
+      all += std::string{name_of(e.kind)} + "|" + e.goal + "|" + e.step + "|" + e.subject + "|" + e.key + "|" + std::to_string(e.time.ns) + "\n";
+    h_.fingerprint = digest_of(all).hex();
+    return h_;
+  }
+
+private:
+  void find(const std::string& text) {
+    found_.push_back("seed " + std::to_string(seed_) + ", " + std::to_string((stage_.now.ns - 1'000'000'000) / 1'000'000) + " ms: " + text);
+  }
+  void tell(const std::string& text) const {
+    if (rules_.tell)
+      std::printf("%8.3f s  %s\n", static_cast<double>(stage_.now.ns - 1'000'000'000) / 1e9, text.c_str());
+  }
+  bool seeded(flaw f) const { return rules_.seeded == f; }
+
+  // ---- turns ---------------------------------------------------------------------------------------------------------------
+
+  std::vector<machine*> machines() {
+    std::vector<machine*> all;
+    if (head_)
+      all.push_back(head_.get());
+    for (const auto& m : members_)
+      if (m)
+        all.push_back(m.get());
+    return all;
+  }
+
+  void begin_job(machine& m, std::size_t index) {
+    auto* const job = m.scheduler->jobs[index];
+    m.scheduler->jobs.erase(m.scheduler->jobs.begin() + static_cast<std::ptrdiff_t>(index));
+    auto* const scheduler = m.scheduler;
+    auto* const unit = m.unit.get();
+    auto f = fiber::start([job, scheduler, unit] {
+      switch (job->resume(unit, 1)) {
+      case caf::resumable::resume_later: scheduler->jobs.push_back(job); break;
+      case caf::resumable::done:
+      case caf::resumable::awaiting_message: caf::intrusive_ptr_release(job); break;
+      case caf::resumable::shutdown_execution_unit: break;
+      }
+    });
+    if (f)
+      m.waiting.push_back(std::move(f));
+  }
+
+  /// One turn of somebody who can go on. False: nobody can before time passes.
+  bool turn() {
+    std::vector<std::function<void()>> choices = shop_.turns();
+    for (auto* m : machines()) {
+      if (m->frozen)
+        continue;
+      for (std::size_t i = 0; i < m->scheduler->jobs.size(); ++i)
+        choices.push_back([this, m, i] { begin_job(*m, i); });
+      for (std::size_t i = 0; i < m->waiting.size(); ++i)
+        if (m->waiting[i]->ready()())
+          choices.push_back([m, i] {
+            auto f = std::move(m->waiting[i]);
+            m->waiting.erase(m->waiting.begin() + static_cast<std::ptrdiff_t>(i));
+            if (f = fiber::resume(std::move(f)); f)
+              m->waiting.push_back(std::move(f));
+          });
+    }
+    if (choices.empty())
+      return false;
+    choices[stage_.random.below(choices.size())]();
+    if (++h_.turns > turns_max)
+      find("nothing comes to rest (" + std::to_string(turns_max) + " turns)");
+    return true;
+  }
+
+  void step() {
+    while (found_.empty() && turn())
+      ;
+    check();
+    auto next = stage_.next();
+    for (auto* m : machines())
+      if (!m->frozen)
+        if (const auto first = clock_peek::first(m->scheduler->clock())) {
+          const mono_time at{m->clock_at.ns + (*first - std::chrono::nanoseconds{m->scheduler->clock().current_time.time_since_epoch()}).count()};
+          next = next ? std::min(*next, at) : at;
+        }
+    const auto longest = stage_.now + seconds{1};
+    stage_.now = std::max(stage_.now, next ? std::min(*next, longest) : longest);
+    stage_.run_due();
+    for (auto* m : machines())
+      if (!m->frozen) {
+        const auto passed = stage_.now - m->clock_at;
+        m->clock_at = stage_.now;
+        if (passed.count() > 0)
+          m->scheduler->clock().advance_time(passed);
+      }
+  }
+
+  // ---- machines ------------------------------------------------------------------------------------------------------------
+
+  std::unique_ptr<machine> make_machine(const std::string& name, bool slow) {
+    auto m = std::make_unique<machine>();
+    m->name = name;
+    m->clock = std::make_unique<machine_clock>(stage_, slow);
+    m->clock_at = stage_.now;
+    m->system = std::make_unique<caf::actor_system>(m->config);
+    m->scheduler = static_cast<caf::scheduler::test_coordinator*>(&m->system->scheduler());
+    m->unit = std::make_unique<turn_unit>(m->system.get(), m->scheduler);
+    return m;
+  }
+  gate_options gate_of(machine& m, std::uint64_t incarnation) {
+    gate_options o;
+    const auto folder = certificates_ / m.name;
+    const tls_files files{folder / (m.name + ".pem"), folder / (m.name + ".key"), folder / "ca.pem"};
+    o.credentials.certificate = read_file(files.certificate, 1 << 16).value();
+    o.credentials.authority = read_file(files.authority, 1 << 16).value();
+    o.credentials.sign = [files](std::string_view bytes) { return sign(files, bytes); };
+    o.credentials.draw = [this] { return stage_.random.next(); };
+    o.credentials.incarnation = incarnation;
+    o.services = &m.services;
+    o.time = m.clock.get();
+    o.denied = [this, who = m.name](const std::string& peer, const error& why) { tell(who + " refused " + peer + ": " + why.what); };
+    o.connect = [](caf::actor_system&, const std::string&, std::uint16_t) -> result<caf::actor> { return error{errc::unreachable, "nobody is dialled"}; };
+    return o;
+  }
+  std::vector<slot> slots_of(const std::string& node, int n) {
+    std::vector<slot> all;
+    for (int i = 0; i < n; ++i)
+      all.push_back({{node, "cpu" + std::to_string(i)}, slot_kind::cpu, "1 core", 1 << 30, 0});
+    return all;
+  }
+
+  /// As cluster_head and node do it.
+  void start_head() {
+    auto m = make_machine("head", false);
+    ++h_.heads;
+    m->is_head = true;
+    auto owned = state_directory::own(root_ / "state");
+    if (!owned)
+      return find("the state folder cannot be owned: " + owned.error().to_string());
+    m->directory.emplace(std::move(*owned));
+    const auto layout = m->directory->layout();
+    if (!seeded(flaw::epoch_stands_still) || epoch_ == 0)
+      epoch_ = m->directory->epoch();
+    for (const auto& folder : {layout.data(), layout.models(), layout.trials(), layout.sealed()})
+      (void)sweep_temporaries(folder);
+    m->log = std::make_unique<simulated_journal>(stage_, disk_, *m->clock);
+    m->log->forget_outcomes = seeded(flaw::outcomes_forgotten);
+    m->context = {layout, epoch_, m->log.get(), m->clock.get(), &m->agents, "simulation", 1, m->usable};
+    (void)publish_file(layout.run() / "cluster.token", "token-of-life-" + std::to_string(h_.heads));
+    m->gate = spawn_gate(*m->system, gate_of(*m, epoch_));
+    dispatcher_options d;
+    d.head = m->name;
+    d.slots = slots_of(m->name, 1);
+    d.open_pool = shop_.opener(m->name);
+    d.gate = m->gate;
+    d.channel = m->channel;
+    d.usable_slots = m->usable;
+    d.shared_token = "token-of-life-" + std::to_string(h_.heads);
+    m->desk = spawn_agent_desk(*m->system, {m->gate, &m->context});
+    m->services.set(std::string{gate::agents_service}, m->desk);
+    d.node_gone = [desk = m->desk](const std::string& node, const std::string& reason) {
+      peer_state gone;
+      gone.peer = node;
+      gone.problem = error{errc::unreachable, reason, node};
+      cafx::anon_send(desk, std::move(gone));
+    };
+    d.node_drains = [desk = m->desk](const std::string& node) { cafx::anon_send(desk, drain_node{node, {}}); };
+    m->dispatcher = spawn_dispatcher(*m->system, m->context, std::move(d));
+    m->services.set(std::string{gate::cluster_service}, m->dispatcher);
+    agent_doors doors;
+    doors.trainer.runner = [dispatcher = m->dispatcher, channel = m->channel](worker_pool_events events) -> result<std::unique_ptr<task_runner>> {
+      return make_cluster_runner(dispatcher, channel, std::move(events));
+    };
+    doors.deployer.open_endpoint = market_.opener(m->alive);
+    doors.evaluator.send = market_.sender();
+    doors.seating = [system = m->system.get(), desk = m->desk](const std::string& agent, std::function<caf::actor()> start_here) {
+      return spawn_agent_seat(*system, {agent, desk, std::move(start_here)});
+    };
+    m->supervisor = spawn_supervisor(*m->system, m->context, std::move(doors));
+    cafx::anon_send(m->supervisor, resume_atom_v);
+    head_ = std::move(m);
+    tell("the head starts, epoch " + std::to_string(epoch_));
+  }
+
+  /// As member_node does it.
+  void start_member(int index) {
+    const auto i = static_cast<std::size_t>(index);
+    const auto name = "n" + std::to_string(index);
+    auto m = make_machine(name, seeded(flaw::clock_runs_slow));
+    const auto next_incarnation = [this, i] { return seeded(flaw::incarnation_stands_still) && incarnations_[i] != 0 ? incarnations_[i] : ++incarnations_[i]; };
+    auto g = gate_of(*m, next_incarnation());
+    g.greeting = dispatch::to_text({1, {}});
+    g.connect = [this, i, me = m.get()](caf::actor_system&, const std::string&, std::uint16_t) { return dial(i, *me); };
+    task_host_options h;
+    h.node = name;
+    h.slots = slots_of(name, 2);
+    h.open_pool = shop_.opener(name);
+    h.time = m->clock.get();
+    h.incarnation = g.credentials.incarnation;
+    h.greeting = g.greeting;
+    h.folder = root_ / name;
+    h.next_incarnation = next_incarnation;
+    h.head_host = "127.0.0.1";
+    h.head_port = 1;
+    h.shut_down = [](const std::string&) {};
+    h.log = [this, name](const std::string& text) { tell(name + ": " + text); };
+    m->gate = spawn_gate(*m->system, std::move(g));
+    h.gate = m->gate;
+    m->host = spawn_task_host(*m->system, std::move(h));
+    m->services.set(std::string{gate::cluster_service}, m->host);
+    agent_host_options a;
+    const auto untyped = [](const auto& handle) { return caf::actor_cast<caf::actor>(handle); };
+    a.make["data_steward"] = [=](caf::actor_system& system, const agent_context& context) { return untyped(spawn_data_steward(system, context)); };
+    a.make["architect"] = [=](caf::actor_system& system, const agent_context& context) { return untyped(spawn_architect(system, context)); };
+    a.make["hpo"] = [=](caf::actor_system& system, const agent_context& context) { return untyped(spawn_hpo(system, context)); };
+    a.make["evaluator"] = [=, send = market_.sender()](caf::actor_system& system, const agent_context& context) {
+      return untyped(spawn_evaluator(system, context, {send}));
+    };
+    a.shares_files = [](const std::string& welcome) { return shares_files(welcome); };
+    a.gate = m->gate;
+    a.time = m->clock.get();
+    a.code = "simulation";
+    a.cores = 2;
+    a.log = [this, name](const std::string& text) { tell(name + ": " + text); };
+    m->agent_host = spawn_agent_host(*m->system, std::move(a));
+    m->services.set(std::string{gate::agents_service}, m->agent_host);
+    cafx::anon_send(m->gate, gate_dial{"head.lab", 7400});
+    members_[i] = std::move(m);
+  }
+
+  /// kill -9: nothing more of it runs. What it held on the machine (locks) the kernel gives back.
+  void kill(std::unique_ptr<machine>& m, bool vanishes) {
+    *m->alive = false;
+    if (m->log)
+      m->log->crash();
+    m->directory.reset();
+    shop_.orphan(m->name);
+    for (const auto& w : wires_)
+      for (const int side : {0, 1})
+        if (w->open && w->ends[side] == m.get())
+          stage_.after(vanishes ? nanoseconds{silence_max} + stage_.between(milliseconds{0}, milliseconds{500}) : stage_.between(milliseconds{1}, milliseconds{20}),
+                       [this, w] { close(*w); });
+    graveyard_.push_back(std::move(m));
+  }
+
+  // ---- the network ------------------------------------------------------------------------------------------------------------
+
+  struct link { mono_time cut_until; std::shared_ptr<wire> now; };
+
+  void close(wire& w) {
+    if (!w.open)
+      return;
+    w.open = false;
+    for (const int side : {0, 1}) {
+      w.under_way[side].clear();
+      caf::anon_send_exit(w.ports[side], caf::exit_reason::remote_link_unreachable);
+    }
+  }
+  void pump(const std::shared_ptr<wire>& w, int to) {
+    auto& queue = w->under_way[to];
+    while (w->open && !w->stalled[to] && !queue.empty() && queue.front().due <= stage_.now && *w->ends[to]->alive && !w->ends[to]->frozen) {
+      gate_frame f{std::move(queue.front().bytes)};
+      queue.pop_front();
+      cafx::anon_send(w->ports[to], std::move(f));
+    }
+  }
+  void transmit(const std::shared_ptr<wire>& w, int from, const std::string& bytes) {
+    if (!w->open)
+      return;
+    const int to = 1 - from;
+    const auto delay = stage_.chance(40) ? stage_.between(milliseconds{50}, milliseconds{900}) : stage_.between(std::chrono::microseconds{50}, milliseconds{4});
+    const auto due = std::max(w->last_due[to], stage_.now + delay);
+    w->last_due[to] = due;
+    w->under_way[to].push_back({due, bytes});
+    stage_.after(due - stage_.now, [this, w, to] { pump(w, to); });
+  }
+  /// What stands for the peer's gate on one side.
+  caf::actor make_port(const std::shared_ptr<wire>& w, int side) {
+    return w->ends[side]->system->spawn([this, w = std::weak_ptr<wire>{w}, side, gate = w->ends[side]->gate](caf::event_based_actor* self) {
+      return caf::behavior{[this, self, w, side, gate](const gate_frame& f) {
+        if (!self->current_sender())
+          cafx::send(self, gate, f); // from the other side
+        else if (const auto held = w.lock())
+          transmit(held, side, f.bytes);
+      }};
+    });
+  }
+  /// From inside a fiber of `me`.
+  result<caf::actor> dial(std::size_t i, machine& me) {
+    stage_.sleep(stage_.between(std::chrono::microseconds{200}, milliseconds{5}));
+    auto& l = links_[i];
+    if (l.cut_until > stage_.now) {
+      stage_.sleep(seconds{2});
+      return error{errc::unreachable, "no route to host", "head.lab:7400"};
+    }
+    if (!head_ || head_->frozen) {
+      stage_.sleep(head_ ? nanoseconds{seconds{2}} : nanoseconds{milliseconds{1}});
+      if (!head_ || head_->frozen)
+        return error{errc::unreachable, "connection refused", "head.lab:7400"};
+    }
+    if (l.now && l.now->open && l.now->ends[0] == &me && l.now->ends[1] == head_.get())
+      return l.now->ports[0]; // one connection for each pair of nodes
+    const auto w = std::make_shared<wire>();
+    w->ends[0] = &me;
+    w->ends[1] = head_.get();
+    for (const int side : {0, 1})
+      w->ports[side] = make_port(w, side);
+    wires_.push_back(w);
+    l.now = w;
+    return w->ports[0];
+  }
+
+  // ---- people -----------------------------------------------------------------------------------------------------------------
+
+  std::string spec_of(const std::string& goal) {
+    if (const auto known = specs_.find(goal); known != specs_.end())
+      return known->second;
+    const bool approval = stage_.chance(3);
+    const std::string yaml = "flywheel: 1\nname: " + goal +
+                             "\ndata:\n  source: data.csv\n  split: {strategy: tail, holdout_rows: 60}\n"
+                             "target: y\npositive: \"yes\"\nmetric: accuracy >= 0.6\n"
+                             "search:\n  families: [gbt]\n  folds: 2\n  budget: {trials: 4, wall_time: 120s, slot_seconds: 400}\n"
+                             "policy:\n  rollout: {steps: [50, 100], step_requests_min: 40}\n" +
+                             (approval ? "  approvals:\n    - {action: rollout, by: [boss]}\n" : "");
+    auto parsed = parse_goal(yaml, root_, {});
+    if (!parsed.ok())
+      find("the goal of the simulation is not valid: " + parsed.render("goal", yaml, false));
+    return specs_[goal] = to_json(parsed.spec).dump();
+  }
+
+  /// Again and again, under the same id, until somebody says that it is accepted.
+  void submit(const std::string& id) {
+    if (acknowledged_.contains(id))
+      return;
+    stage_.after(stage_.between(seconds{2}, seconds{6}), [this, id] { submit(id); });
+    if (!head_)
+      return;
+    const auto conductor = head_->agents.now().conductor;
+    if (!conductor)
+      return;
+    submit_goal m{id, "ann", spec_of(id), false, {}};
+    const bool lost = stage_.chance(4); // the answer
+    head_->system->spawn([=, this](caf::event_based_actor* self) {
+      cafx::request(self, conductor, seconds{60}, m).then([this, id, lost](const goal_ack& a) {
+        if (a.problem && a.problem.to_error().code != errc::disk_full)
+          find("goal " + id + " was refused: " + a.problem.to_error().to_string());
+        if (a.problem || lost)
+          return;
+        tell("goal " + id + " is acknowledged" + (a.existed ? " (it was known)" : ""));
+        if (acknowledged_.contains(id) && acknowledged_[id] != a.seq)
+          find("goal " + id + " was acknowledged as entry " + std::to_string(acknowledged_[id]) + " and as " + std::to_string(a.seq) + " (I2)");
+        acknowledged_[id] = a.seq;
+      }, [](const caf::error&) {});
+    });
+  }
+
+  /// Grants what waits for an approval.
+  void boss_looks() {
+    stage_.after(stage_.between(milliseconds{300}, seconds{2}), [this] { boss_looks(); });
+    if (!head_)
+      return;
+    const auto conductor = head_->agents.now().conductor;
+    if (!conductor)
+      return;
+    std::set<std::string> open;
+    for (const auto& e : disk_.events) {
+      if (e.kind == event_kind::approval_requested)
+        open.insert(e.subject);
+      if (e.kind == event_kind::approval_granted || e.kind == event_kind::approval_denied)
+        open.erase(e.subject);
+    }
+    for (const auto& id : open)
+      head_->system->spawn([=](caf::event_based_actor* self) {
+        cafx::request(self, conductor, seconds{60}, answer_approval{id, "boss", "fine", true}).then([](const acknowledgement&) {}, [](const caf::error&) {});
+      });
+  }
+
+  // ---- faults -----------------------------------------------------------------------------------------------------------------
+
+  void break_something() {
+    ++h_.faults;
+    const auto i = static_cast<std::size_t>(stage_.random.below(static_cast<std::uint64_t>(rules_.members)));
+    switch (stage_.random.below(11)) {
+    case 0: return kill_head();
+    case 1: return kill_member(i);
+    case 2: return freeze(members_[i].get(), stage_.between(milliseconds{200}, seconds{9}));
+    case 3: return freeze(head_.get(), stage_.between(milliseconds{200}, seconds{6}));
+    case 4: {
+      links_[i].cut_until = stage_.now + stage_.between(milliseconds{10}, seconds{8});
+      tell("the link of n" + std::to_string(i) + " is cut");
+      if (const auto w = links_[i].now)
+        stage_.after(stage_.between(milliseconds{0}, nanoseconds{silence_max}), [this, w] { close(*w); });
+      return;
+    }
+    case 5:
+      if (const auto w = links_[i].now; w && w->open) {
+        const int to = static_cast<int>(stage_.random.below(2));
+        tell("nothing of n" + std::to_string(i) + "'s link arrives at " + w->ends[to]->name);
+        w->stalled[to] = true;
+        const auto until = stage_.between(milliseconds{100}, seconds{5});
+        if (until > silence_max)
+          stage_.after(silence_max, [this, w] { close(*w); });
+        stage_.after(until, [this, w, to] {
+          w->stalled[to] = false;
+          pump(w, to);
+        });
+      }
+      return;
+    case 6:
+    case 7: {
+      static constexpr const char* agents[] = {"conductor", "data_steward", "architect", "hpo", "trainer", "evaluator", "deployer", "monitor", "learner"};
+      const auto* agent = agents[stage_.random.below(std::size(agents))];
+      tell(std::string{"agent "} + agent + " dies");
+      if (head_)
+        cafx::anon_send(head_->supervisor, crash_atom_v, std::string{agent});
+      return;
+    }
+    case 8:
+      tell("a worker dies");
+      shop_.kill_one();
+      return;
+    case 9:
+      tell("the disk is full");
+      disk_.full = true;
+      stage_.after(stage_.between(milliseconds{100}, seconds{2}), [this] { disk_.full = false; });
+      return;
+    default:
+      tell("the disk is slow, and the head's wall clock jumps");
+      disk_.slowest = milliseconds{700};
+      stage_.after(seconds{3}, [this] { disk_.slowest = milliseconds{10}; });
+      if (head_)
+        head_->clock->skew = stage_.between(-std::chrono::minutes{10}, std::chrono::minutes{10});
+      return;
+    }
+  }
+  void kill_head() {
+    if (!head_)
+      return;
+    tell("the head is killed");
+    kill(head_, stage_.chance(3));
+    stage_.after(stage_.between(milliseconds{100}, seconds{4}), [this] {
+      if (!head_)
+        start_head();
+    });
+  }
+  void kill_member(std::size_t i) {
+    if (!members_[i])
+      return;
+    tell("n" + std::to_string(i) + " is killed");
+    kill(members_[i], stage_.chance(3));
+    stage_.after(stage_.between(milliseconds{100}, seconds{4}), [this, i] {
+      if (!members_[i])
+        start_member(static_cast<int>(i));
+    });
+  }
+  void freeze(machine* m, nanoseconds d) {
+    if (m == nullptr || m->frozen)
+      return;
+    tell(m->name + " freezes for " + std::to_string(d.count() / 1'000'000) + " ms");
+    m->frozen = true;
+    const auto alive = m->alive;
+    for (const auto& w : wires_)
+      if (w->open && (w->ends[0] == m || w->ends[1] == m) && d > silence_max)
+        stage_.after(silence_max, [this, w] { close(*w); });
+    stage_.after(d, [this, m, alive] {
+      if (!*alive)
+        return;
+      m->frozen = false;
+      for (const auto& w : wires_)
+        for (const int side : {0, 1})
+          if (w->ends[side] == m)
+            pump(w, side);
+    });
+  }
+
+  // ---- the promises --------------------------------------------------------------------------------------------------------------
+
+  void check() {
+    const auto working = shop_.at_work();
+    for (auto i = working.begin(); i != working.end(); ++i)
+      if (const auto next = std::next(i); next != working.end() && next->first == i->first)
+        find("trial " + i->first + " is worked on by " + i->second + " and by " + next->second + " (I6)");
+    for (const auto& [goal, seq] : acknowledged_)
+      if (seq > disk_.events.size() || disk_.events[seq - 1].kind != event_kind::goal_submitted || disk_.events[seq - 1].goal != goal) {
+        if (!disk_.lies || !head_ || seq <= disk_.events.size()) // with a lying disk it may still be on its way
+          find("goal " + goal + " was acknowledged as entry " + std::to_string(seq) + ", which is not there (I1)");
+      }
+    if (checked_ != disk_.events.size()) {
+      for (; checked_ < disk_.events.size(); ++checked_)
+        note(disk_.events[checked_]);
+    }
+  }
+  /// Promises that each new entry can break.
+  void note(const event& e) {
+    if (e.epoch != 0 && e.epoch < newest_epoch_)
+      find("entry " + std::to_string(e.seq) + " was written in epoch " + std::to_string(e.epoch) + ", after one of " + std::to_string(newest_epoch_) + " (I5)");
+    newest_epoch_ = std::max(newest_epoch_, e.epoch);
+    if (e.kind == event_kind::effect_intended)
+      intents_.insert(e.key);
+    if (e.kind == event_kind::effect_done) {
+      if (!intents_.contains(e.key))
+        find("effect " + e.key + " was done without an intent (I4)");
+      if (!outcomes_.insert(e.key).second)
+        find("effect " + e.key + " was done twice (I3)");
+    }
+    if (e.kind == event_kind::model_registered && !intents_.contains("release/" + e.goal))
+      find("a model of " + e.goal + " was registered before that was intended (I4)");
+    if (e.kind == event_kind::goal_state) {
+      const auto state = json::parse(e.body, nullptr, false).value("state", "");
+      if (state == "done" || state == "failed" || state == "cancelled") {
+        tell("goal " + e.goal + " is " + state + ": " + json::parse(e.body, nullptr, false).value("reason", ""));
+        ended_[e.goal] = state;
+      } else {
+        ended_.erase(e.goal);
+      }
+    }
+  }
+  bool all_over() const {
+    return head_ && acknowledged_.size() == static_cast<std::size_t>(rules_.goals) && ended_.size() == acknowledged_.size() &&
+           std::all_of(members_.begin(), members_.end(), [](const auto& m) { return m && !m->frozen; });
+  }
+  /// What is left when all is quiet, and what the product's own judge says of the journal and the registry.
+  void judge() {
+    for (const auto& [goal, seq] : acknowledged_)
+      if (const auto end = ended_.find(goal); end == ended_.end())
+        find("goal " + goal + " has not ended, long after the last fault (I12)");
+      else if (end->second == "done")
+        ++h_.goals_done;
+      else
+        ++h_.goals_failed;
+    if (acknowledged_.size() != static_cast<std::size_t>(rules_.goals))
+      find("a client was never answered");
+    if (!shop_.at_work().empty())
+      find("somebody still works on " + shop_.at_work().begin()->first + " (I11)");
+    if (!found_.empty())
+      return;
+    const state_layout layout{root_ / "state"};
+    {
+      manual_clock then;
+      auto log = journal::open(layout.root, then);
+      if (!log)
+        return find("the journal cannot be written down: " + log.error().to_string());
+      std::vector<event_draft> all{disk_.events.begin(), disk_.events.end()};
+      if (const auto written = (*log)->append(std::move(all)); !written)
+        return find("the journal cannot be written down: " + written.error().to_string());
+    }
+    auto evidence = gather_evidence(layout);
+    if (!evidence)
+      return find("the evidence cannot be read: " + evidence.error().to_string());
+    for (const auto& [goal, seq] : acknowledged_) {
+      acknowledged_goal a;
+      a.id = goal;
+      a.seq = seq;
+      evidence->acknowledged.push_back(std::move(a));
+    }
+    evidence->settled = true;
+    evidence->quiet = true;
+    evidence->leftovers_looked_at = true;
+    evidence->leftovers = files_left(layout);
+    for (const auto& v : judge_promises(*evidence))
+      if (v.found == promise_verdict::finding::broken)
+        for (const auto& e : v.evidence)
+          find(v.promise + " (" + v.title + "): " + e);
+  }
+
+  void write_data() {
+    fs::create_directories(root_);
+    std::ofstream out{root_ / "data.csv"};
+    out << "a,b,c,y\n";
+    random_source values{7};
+    for (int i = 0; i < 240; ++i) {
+      const double a = values.normal(), b = values.normal();
+      out << a << "," << b << "," << (i % 3 == 0 ? "red" : "blue") << "," << (a + 0.3 * b > 0 ? "yes" : "no") << "\n";
+    }
+  }
+
+  history_rules rules_;
+  std::uint64_t seed_, epoch_ = 0;
+  stage stage_;
+  simulated_disk disk_;
+  workshop shop_;
+  marketplace market_;
+  fs::path root_, certificates_;
+  std::unique_ptr<machine> head_;
+  std::vector<std::unique_ptr<machine>> members_, graveyard_;
+  std::vector<std::uint64_t> incarnations_;
+  std::vector<mono_time> down_until_;
+  std::vector<link> links_;
+  std::vector<std::shared_ptr<wire>> wires_;
+  std::map<std::string, std::string> specs_, ended_;
+  std::map<std::string, std::uint64_t> acknowledged_;
+  std::set<std::string> intents_, outcomes_;
+  std::uint64_t newest_epoch_ = 0;
+  std::size_t checked_ = 0;
+  std::vector<std::string> found_;
+  history h_;
+};
+
+} // namespace
+
+void make_certificates(const fs::path& folder, int members) {
+  const wall_time then{1'700'000'000'000'000'000 - 86'400'000'000'000};
+  if (!certificate_authority::create(folder / "ca", "lab", then))
+    std::abort();
+  const auto authority = certificate_authority::open(folder / "ca");
+  for (int i = -1; i < members; ++i) {
+    const auto name = i < 0 ? std::string{"head"} : "n" + std::to_string(i);
+    if (!authority || !authority->issue({name, role::node, {}, 30}, folder / name, then))
+      std::abort();
+  }
+}
+
+history run_agents(std::uint64_t seed, const history_rules& r, const fs::path& folder, const fs::path& certificates) {
+  cafx::init_types<caf::id_block::flywheel>();
+  auto* const world = new agent_world{seed, r, folder, certificates}; // never taken apart: see the header
+  return world->run();
+}
+
+history in_a_process_of_its_own(const std::function<history()>& f) {
+  int channel[2];
+  history h;
+  if (::pipe(channel) != 0) {
+    h.found.push_back("no pipe");
+    return h;
+  }
+  std::fflush(nullptr);
+  const auto child = ::fork();
+  if (child == 0) {
+    ::close(channel[0]);
+    const auto mine = f();
+    const json answer{{"found", mine.found}, {"fingerprint", mine.fingerprint}, {"events", mine.events}, {"turns", mine.turns}, {"done", mine.goals_done},
+                      {"failed", mine.goals_failed}, {"faults", mine.faults}, {"heads", mine.heads}, {"tasks", mine.tasks}, {"seconds", mine.virtual_seconds}};
+    const auto text = answer.dump();
+    std::fflush(nullptr);
+    ::_exit(::write(channel[1], text.data(), text.size()) == static_cast<ssize_t>(text.size()) ? 0 : 1);
+  }
+  ::close(channel[1]);
+  std::string text;
+  char buffer[4096];
+  for (ssize_t n; (n = ::read(channel[0], buffer, sizeof buffer)) > 0;)
+    text.append(buffer, static_cast<std::size_t>(n));
+  ::close(channel[0]);
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  const auto j = json::parse(text, nullptr, false);
+  if (!j.is_object() || status != 0) {
+    h.found.push_back(WIFSIGNALED(status) ? "the process was ended by signal " + std::to_string(WTERMSIG(status)) : "the process ended with " + std::to_string(WEXITSTATUS(status)));
+    return h;
+  }
+  h.found = j.at("found").get<std::vector<std::string>>();
+  h.fingerprint = j.at("fingerprint").get<std::string>();
+  h.events = j.at("events").get<std::uint64_t>();
+  h.turns = j.at("turns").get<std::uint64_t>();
+  h.goals_done = j.at("done").get<std::uint64_t>();
+  h.goals_failed = j.at("failed").get<std::uint64_t>();
+  h.faults = j.at("faults").get<std::uint64_t>();
+  h.heads = j.at("heads").get<std::uint64_t>();
+  h.tasks = j.at("tasks").get<std::uint64_t>();
+  h.virtual_seconds = j.at("seconds").get<double>();
+  return h;
+}
+
+} // namespace flywheel::simulation
