@@ -41,7 +41,7 @@ struct dispatcher_state {
   std::optional<dispatch_table> table;
   std::unique_ptr<pool_port> pool;
   std::map<std::string, std::uint64_t> runners;                 ///< of tasks that are not over
-  std::vector<std::pair<place_task, std::string>> parked;      ///< an older one of the same id must end first; and the id
+  std::vector<std::pair<place_task, std::string>> parked;      ///< an older attempt must end first; and the id
   struct remote_report { caf::typed_response_promise<gate_answer> promise; };
   std::map<std::uint64_t, std::variant<std::uint64_t, remote_report>> verdicts; ///< by number: the local pool's number, or who waits
   std::uint64_t last_verdict = 0;
@@ -96,7 +96,7 @@ void finish(self_pointer self, const task_end& e) {
   st.options.channel->ended(runner, e);
   std::vector<std::pair<place_task, std::string>> ready;
   std::erase_if(st.parked, [&](auto& p) {
-    if (p.second != e.task)
+    if (line_of(p.second) != line_of(e.task))
       return false;
     ready.push_back(std::move(p));
     return true;
@@ -499,7 +499,9 @@ void place(self_pointer self, const place_task& m) {
   if (!t)
     return warn("an order that cannot be read: " + t.error().to_string());
   const auto id = t->task.id;
-  if (st.runners.contains(id)) { // a runner that is gone ordered it, and it is being ended
+  const std::string line{line_of(id)};
+  const auto other = st.runners.lower_bound(line + "#");
+  if (st.runners.contains(line) || (other != st.runners.end() && line_of(other->first) == line)) { // whoever ordered that has forgotten it, and it is being ended
     st.parked.emplace_back(m, id);
     return;
   }
@@ -519,6 +521,22 @@ void cancel(self_pointer self, const std::string& task, const std::string& reaso
   auto& st = self->state;
   st.table->cancel(task, reason, st.now());
   act(self);
+}
+
+/// One that has not begun to wait for a slot.
+void cancel_parked(self_pointer self, const cancel_task& m) {
+  auto& st = self->state;
+  const auto i = std::find_if(st.parked.begin(), st.parked.end(), [&](const auto& p) { return p.second == m.task && p.first.runner == m.runner; });
+  if (i == st.parked.end())
+    return;
+  const auto body = control::decode(i->first.task);
+  const auto t = body ? dispatch::task_from(body->value("task", json{})) : result<worker_task>{body.error()};
+  st.parked.erase(i);
+  task_end e;
+  e.task = m.task;
+  e.attempt = t ? t->task.attempt : 1;
+  e.cause = {errc::cancelled, m.reason};
+  st.options.channel->ended(m.runner, e);
 }
 
 void forget_runner(self_pointer self, std::uint64_t runner) {
@@ -814,7 +832,8 @@ dispatcher_agent::behavior_type dispatcher(self_pointer self, const agent_contex
       [=](const cancel_task& m) {
         const auto i = self->state.runners.find(m.task);
         if (i != self->state.runners.end() && i->second == m.runner)
-          cancel(self, m.task, m.reason);
+          return cancel(self, m.task, m.reason);
+        cancel_parked(self, m);
       },
       [=](const close_runner& m) { forget_runner(self, m.runner); },
       [=](const task_verdict& m) { give_verdict(self, m); },

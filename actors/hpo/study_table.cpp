@@ -544,9 +544,10 @@ std::vector<event_draft> study_table::ending(const trial_record& t, study_format
                          study_format::write(e, config_.study)));
   const auto reserved = ledger_.open(key_of(t, t.attempt));
   if (t.attempt > 0) {
-    auto pay = draft(event_kind::budget_settled, t.id, t.id + " used " + format_duration(used),
-                     study_format::write(study_format::settled{{reserved.trials, used * config_.slots_per_trial}},
-                                         config_.study));
+    // A trial is ended when its reservation is over. What seems to be more was a clock that was set, or the killing: nobody pays for it (I9).
+    const auto charged = std::min(used * config_.slots_per_trial, reserved.slots);
+    auto pay = draft(event_kind::budget_settled, t.id, t.id + " used " + format_duration(charged / config_.slots_per_trial),
+                     study_format::write(study_format::settled{{reserved.trials, charged}}, config_.study));
     pay.key = key_of(t, t.attempt);
     drafts.push_back(std::move(pay));
   }

@@ -2,10 +2,15 @@
 // Where tasks run: in this machine's worker pool, or wherever the cluster has a slot. Whoever orders tasks cannot tell.
 
 #include <string>
+#include <string_view>
 
 namespace flywheel {
 
 struct worker_task;
+
+/// What two attempts at one thing have in common: "goal/trial" of "goal/trial#2". They write to one folder, so a runner lets the later one wait
+/// until the earlier has ended (I6).
+inline std::string_view line_of(std::string_view task) noexcept { return task.substr(0, task.rfind('#')); }
 
 /// Any thread. How a task ended is told exactly once, through the events that the runner was made with.
 class task_runner {

@@ -92,21 +92,25 @@ void worker_table::give(worker_number n, worker& w, mono_time now) {
 }
 
 void worker_table::dispatch(mono_time now) {
-  while (!queue_.empty()) {
-    const auto suits = [&](const auto& entry) {
-      return entry.second.state == phase::idle && entry.second.sandbox == queue_.front().sandbox;
-    };
+  const auto begun = [&](const worker_task& t) {
+    return std::any_of(workers_.begin(), workers_.end(), [&](const auto& w) { return w.second.task && line_of(w.second.task->task.id) == line_of(t.task.id); });
+  };
+  for (;;) {
+    const auto next = std::find_if_not(queue_.begin(), queue_.end(), begun);
+    if (next == queue_.end())
+      return;
+    const auto suits = [&](const auto& entry) { return entry.second.state == phase::idle && entry.second.sandbox == next->sandbox; };
     if (const auto idle = std::find_if(workers_.begin(), workers_.end(), suits); idle != workers_.end()) {
-      idle->second.task = std::move(queue_.front());
-      queue_.pop_front();
+      idle->second.task = std::move(*next);
+      queue_.erase(next);
       give(idle->first, idle->second, now);
       continue;
     }
     if (workers_.size() < options_.slots) {
       const auto n = next_++;
       auto& w = workers_[n];
-      w.task = std::move(queue_.front());
-      queue_.pop_front();
+      w.task = std::move(*next);
+      queue_.erase(next);
       w.sandbox = w.task->sandbox;
       w.heard = now;
       w.task_started = now;

@@ -50,7 +50,7 @@ public:
 
   explicit worker_table(worker_table_options o) : options_(o) {}
 
-  /// A task whose id is still queued or running ends at once with already_exists.
+  /// A task whose id is still queued or running ends at once with already_exists. Attempts of one line wait for each other (line_of).
   void submit(worker_task t, mono_time now);
   void cancel(const std::string& task, const std::string& reason, mono_time now);
   /// The verdict on a report; ignored if that report is no longer waited for.

@@ -521,16 +521,16 @@ private:
     const auto conductor = head_->agents.now().conductor;
     if (!conductor)
       return;
-    std::set<std::string> open;
+    std::map<std::string, std::string> open; // and who may
     for (const auto& e : disk_.events) {
       if (e.kind == event_kind::approval_requested)
-        open.insert(e.subject);
+        open[e.subject] = e.body.find("\"boss\"") != std::string::npos ? "boss" : "ann";
       if (e.kind == event_kind::approval_granted || e.kind == event_kind::approval_denied)
         open.erase(e.subject);
     }
-    for (const auto& id : open)
-      head_->system->spawn([=](caf::event_based_actor* self) {
-        cafx::request(self, conductor, seconds{60}, answer_approval{id, "boss", "fine", true}).then([](const acknowledgement&) {}, [](const caf::error&) {});
+    for (const auto& [id, who] : open)
+      head_->system->spawn([conductor, m = answer_approval{id, who, "fine", true}](caf::event_based_actor* self) {
+        cafx::request(self, conductor, seconds{60}, m).then([](const acknowledgement&) {}, [](const caf::error&) {});
       });
   }
 
@@ -651,6 +651,7 @@ private:
   }
   /// Promises that each new entry can break.
   void note(const event& e) {
+    tell("    " + std::to_string(e.seq) + " " + std::string{name_of(e.kind)} + " " + e.goal + " " + e.step + ": " + e.text);
     if (e.epoch != 0 && e.epoch < newest_epoch_)
       find("entry " + std::to_string(e.seq) + " was written in epoch " + std::to_string(e.epoch) + ", after one of " + std::to_string(newest_epoch_) + " (I5)");
     newest_epoch_ = std::max(newest_epoch_, e.epoch);

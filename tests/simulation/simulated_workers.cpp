@@ -4,6 +4,7 @@
 #include "actors/trainer/trial_worker.hpp"
 #include "cluster/base/json.hpp"
 
+#include <algorithm>
 #include <deque>
 #include <unistd.h>
 
@@ -102,6 +103,7 @@ bool workshop::lease_is_over(const worker& w) const {
 void workshop::finish(const std::shared_ptr<worker>& w, task_end e) {
   e.task = w->task.task.id;
   e.attempt = w->task.task.attempt;
+  e.seconds = static_cast<double>((stage_->now - w->began).count()) / 1e9;
   workers_.remove(w);
   ++tasks_ended;
   w->to.ended(e);
@@ -185,6 +187,16 @@ std::vector<std::function<void()>> workshop::turns() {
     if (!w->begun)
       all.push_back([this, w] {
         w->begun = true;
+        w->began = stage_->now;
+        if (w->task.time_max.count() > 0)
+          stage_->after(w->task.time_max, [this, held = std::weak_ptr<worker>{w}] {
+            const auto late = held.lock();
+            if (!late || std::find(workers_.begin(), workers_.end(), late) == workers_.end())
+              return;
+            task_end e;
+            e.cause = {errc::timed_out, "it took longer than it may"};
+            finish(late, e);
+          });
         w->running = fiber::start([this, w] { work(w); });
       });
     else if (w->running && w->running->ready()())

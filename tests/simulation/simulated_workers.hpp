@@ -41,6 +41,7 @@ private:
     const time_source* time = nullptr;
     std::unique_ptr<fiber> running;
     bool begun = false, stop = false;
+    mono_time began;
     std::string why;
     std::map<std::uint64_t, bool> verdicts;
     pool_port::listener to;
