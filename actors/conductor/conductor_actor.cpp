@@ -6,6 +6,7 @@
 #include "actors/protocol/blocking_job.hpp"
 #include "cluster/base/ids.hpp"
 #include "cluster/base/json.hpp"
+#include "cluster/base/steady_date.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/goal/goal_parser.hpp"
 
@@ -24,6 +25,7 @@ struct conductor_state {
   std::optional<scribe> log;
   goal_table goals;
   retry_policy retries;
+  std::optional<steady_date> rest;  ///< in which they are counted
   /// (goal, step) -> attempt that was sent; a late answer of an older attempt is ignored.
   std::map<std::pair<std::string, std::string>, std::uint32_t> sent;
 };
@@ -81,13 +83,15 @@ void settle(self_pointer self, const std::string& goal, const std::string& step,
                                    {{"state", "done"}, {"outputs", outputs}, {"summary", outcome.summary}}));
   } else {
     const error e = outcome.problem.to_error();
-    const auto verdict = st.retries.judge(planned->agent, goal + "/" + step, e, attempt, now(self));
+    const auto verdict = st.retries.judge(planned->agent, goal + "/" + step, e, attempt, st.rest->now());
     json body{{"error", std::string{name_of(e.code)}}, {"what", e.what}, {"where", e.where}, {"hint", e.hint},
               {"attempt", attempt}};
     const bool again = verdict.action == retry_action::retry;
     body["state"] = again ? "retrying" : "failed";
-    if (again)
+    if (again) {
       body["retry_at_ns"] = now(self).ns + verdict.after.count();
+      body["retry_after_ns"] = verdict.after.count();
+    }
     drafts.push_back(st.log->draft(event_kind::step_state, goal, step, step,
                                    step + (again ? " failed and will be tried again: " : " failed: ") + e.to_string(),
                                    body));
@@ -179,7 +183,7 @@ bool act(self_pointer self, goal_run& run, const next_action& action) {
   std::vector<event_draft> drafts;
   if (const auto* start = std::get_if<start_step>(&action)) {
     const auto* step = run.plan->find(start->step);
-    if (const auto held = st.retries.hold(step->agent, now(self)); held.count() > 0) {
+    if (const auto held = st.retries.hold(step->agent, st.rest->now()); held.count() > 0) {
       wake(self, run.id, held); // the agent failed too often of late; leave it alone for a while
       return true;
     }
@@ -405,6 +409,7 @@ conductor_agent::behavior_type conductor(self_pointer self, const agent_context*
   auto& st = of(self);
   st.context = context;
   st.log.emplace(*context, "conductor");
+  st.rest.emplace(*context->time);
   fold_journal(self);
   return {
       [=](const submit_goal& m) { return submit(self, m); },

@@ -50,6 +50,7 @@ void apply_step(step_run& s, const event& e, const json& body) {
                       body.value("what", ""), body.value("where", ""), body.value("hint", "")};
     s.retry_at = {body.value("retry_at_ns", std::int64_t{0})};
     s.ended = e.time;
+    s.retry_after = body.contains("retry_after_ns") ? nanoseconds{body.value("retry_after_ns", std::int64_t{0})} : s.retry_at - s.ended;
   }
 }
 
@@ -150,7 +151,8 @@ std::vector<next_action> goal_run::decide(wall_time now) const {
     all_done = all_done && run.now == step_run::phase::done;
     if (run.now == step_run::phase::failed)
       return only_finish(goal_phase::failed, "step " + s.id + " failed: " + run.problem.to_string());
-    if (run.now == step_run::phase::retrying && run.retry_at > now) {
+    // A date that was set back makes nobody wait longer than was meant.
+    if (run.now == step_run::phase::retrying && run.retry_at > now && run.retry_at - now <= run.retry_after) {
       out.emplace_back(std::in_place_type<wake_at>, run.retry_at);
       continue;
     }

@@ -22,6 +22,7 @@ struct step_run {
   std::string summary;
   error problem{errc::ok, {}};
   wall_time retry_at{};
+  nanoseconds retry_after{};      ///< and how long that was meant to be
   wall_time started{}, ended{};
 };
 std::string_view name_of(step_run::phase p) noexcept;

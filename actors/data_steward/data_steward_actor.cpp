@@ -18,7 +18,14 @@ using nlohmann::json;
 struct data_steward_state {
   static inline const char* name = "data_steward";
   const agent_context* context = nullptr;
+  step_jobs jobs;
   std::map<std::string, std::shared_ptr<std::atomic<bool>>> stops; ///< by goal
+
+  /// A job must not go on for an agent that has died.
+  ~data_steward_state() {
+    for (const auto& [goal, stop] : stops)
+      *stop = true;
+  }
 };
 /// The evaluator writes one small file before it answers.
 constexpr std::chrono::seconds key_time_max{60};
@@ -124,24 +131,27 @@ result<step_outcome> ingest_step(const agent_context& context, const run_step& m
   return out;
 }
 
+void start_ingest(self_pointer self, const run_step& m) {
+  const auto* context = self->state.context;
+  auto stop = std::make_shared<std::atomic<bool>>(false);
+  self->state.stops[m.goal] = stop;
+  const auto finish = [=](const step_outcome& out) { self->state.jobs.finish(m, out); };
+  // Asked each time, never read from a file: the evaluator may still be making its key, or live on another node.
+  cafx::request(self, context->agents->now().evaluator, key_time_max, seal_key_atom_v)
+      .then([=](const sealing_key& key) { run_job(self, m, [=] { return outcome_of(ingest_step(*context, m, key, *stop)); }, finish); },
+            [=](const caf::error& e) {
+              step_outcome out;
+              out.problem = error{errc::interrupted, "the evaluator did not give its key: " + cafx::render(e)};
+              finish(out);
+            });
+}
+
 data_steward_agent::behavior_type data_steward(self_pointer self, const agent_context* context) {
   self->state.context = context;
   return {
       [=](const run_step& m) -> caf::result<step_outcome> {
-        auto stop = std::make_shared<std::atomic<bool>>(false);
-        self->state.stops[m.goal] = stop;
-        // Asked each time, never read from a file: the evaluator may still be making its key, or live on another node.
         auto promise = self->make_response_promise<step_outcome>();
-        cafx::request(self, context->agents->now().evaluator, key_time_max, seal_key_atom_v)
-            .then(
-                [=](const sealing_key& key) {
-                  run_blocking(self, promise, [=] { return outcome_of(ingest_step(*context, m, key, *stop)); });
-                },
-                [promise](const caf::error& e) mutable {
-                  step_outcome out;
-                  out.problem = error{errc::interrupted, "the evaluator did not give its key: " + cafx::render(e)};
-                  promise.deliver(std::move(out));
-                });
+        self->state.jobs.run(m, promise, [=] { start_ingest(self, m); });
         return promise;
       },
       [=](const stop_step& m) {

@@ -19,7 +19,14 @@ struct deployer_state {
   static inline const char* name = "deployer";
   const agent_context* context = nullptr;
   std::shared_ptr<serving_table> servers;
+  step_jobs jobs;
   std::map<std::string, std::shared_ptr<std::atomic<bool>>> stops; ///< by goal
+
+  /// A job must not go on for an agent that has died.
+  ~deployer_state() {
+    for (const auto& [goal, stop] : stops)
+      *stop = true;
+  }
 };
 using self_pointer = deployer_agent::stateful_pointer<deployer_state>;
 
@@ -43,12 +50,16 @@ caf::result<step_outcome> run(self_pointer self, const run_step& m) {
   auto& st = self->state;
   const auto* context = st.context;
   if (m.step == "release")
-    return run_blocking(self, [=] { return outcome_of(release_model(*context, m)); });
-  auto stop = std::make_shared<std::atomic<bool>>(false);
-  st.stops[m.goal] = stop;
-  return run_blocking(self, [=, servers = st.servers, ports = ports_of(self)] {
-    return outcome_of(roll_out(*context, m, *servers, ports, *stop));
+    return st.jobs.run_blocking(self, m, [=] { return outcome_of(release_model(*context, m)); });
+  auto promise = self->make_response_promise<step_outcome>();
+  st.jobs.run(m, promise, [=] {
+    auto& state = self->state;
+    auto stop = std::make_shared<std::atomic<bool>>(false);
+    state.stops[m.goal] = stop;
+    run_job(self, m, [=, servers = state.servers, ports = ports_of(self)] { return outcome_of(roll_out(*context, m, *servers, ports, *stop)); },
+            [=](const step_outcome& out) { self->state.jobs.finish(m, out); });
   });
+  return promise;
 }
 
 void collect(self_pointer self) {

@@ -28,6 +28,7 @@ struct evaluator_state {
   static inline const char* name = "evaluator";
   const agent_context* context = nullptr;
   traffic_sender send;
+  step_jobs jobs;
   std::shared_ptr<const seal_private_key> key; ///< in this agent and nowhere else
   error key_error{errc::ok, {}};
   std::map<std::string, opened_rows> opened;   ///< by goal
@@ -299,7 +300,7 @@ evaluator_agent::behavior_type evaluator(self_pointer self, const agent_context*
           out.problem = self->state.key_error;
           return out;
         }
-        return run_blocking(self, [context, m, key = self->state.key] { return outcome_of(run(*context, m, *key)); });
+        return self->state.jobs.run_blocking(self, m, [context, m, key = self->state.key] { return outcome_of(run(*context, m, *key)); });
       },
       [=](seal_key_atom) -> sealing_key {
         const auto& state = self->state;

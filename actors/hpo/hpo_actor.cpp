@@ -1,10 +1,10 @@
 #include "actors/hpo/hpo_actor.hpp"
 
 #include "actors/hpo/search_order.hpp"
-#include "actors/hpo/study_clock.hpp"
 #include "actors/protocol/agent_directory.hpp"
 #include "actors/protocol/blocking_job.hpp"
 #include "cluster/base/json.hpp"
+#include "cluster/base/steady_date.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/goal/goal_parser.hpp"
 
@@ -33,7 +33,7 @@ struct hpo_state {
   std::optional<scribe> log;
   std::map<std::string, session> sessions;   ///< by goal
   std::uint64_t generations = 0;
-  std::optional<study_clock> clock;
+  std::optional<steady_date> clock;
 };
 using self_pointer = hpo_agent::stateful_pointer<hpo_state>;
 

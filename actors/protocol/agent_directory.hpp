@@ -4,7 +4,9 @@
 // local proxy: the handle's type is the same and the asker cannot tell.
 
 #include "actors/protocol/agents.hpp"
+#include "actors/protocol/step_turns.hpp"
 
+#include <memory>
 #include <mutex>
 
 namespace flywheel {
@@ -38,7 +40,11 @@ public:
     parts_ = {};
   }
 
+  /// Of the steps that run beside agents of this node, whichever life of the agent began them.
+  const std::shared_ptr<step_turns>& turns() const noexcept { return turns_; }
+
 private:
+  std::shared_ptr<step_turns> turns_ = std::make_shared<step_turns>();
   mutable std::mutex mutex_;
   parts parts_;
 };

@@ -1,14 +1,14 @@
-#include "actors/hpo/study_clock.hpp"
+#include "cluster/base/steady_date.hpp"
 
 #include <gtest/gtest.h>
 
 using namespace flywheel;
 using std::chrono::minutes;
 
-TEST(study_clock, goes_on_evenly_whatever_is_done_to_the_date) {
+TEST(steady_date, goes_on_evenly_whatever_is_done_to_the_date) {
   manual_clock machine;
   const auto begin = machine.wall();
-  const study_clock clock{machine};
+  const steady_date clock{machine};
   EXPECT_EQ(clock.now(), begin) << "a date, as those in the journal";
   machine.advance(minutes{1});
   EXPECT_EQ(clock.now(), begin + minutes{1});
