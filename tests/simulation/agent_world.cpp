@@ -34,6 +34,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+extern "C" void omp_set_num_threads(int) __attribute__((weak)); // of libgomp, which XGBoost brings
+
 namespace flywheel::simulation {
 namespace {
 
@@ -772,6 +774,8 @@ void make_certificates(const fs::path& folder, int members) {
 
 history run_agents(std::uint64_t seed, const history_rules& r, const fs::path& folder, const fs::path& certificates) {
   cafx::init_types<caf::id_block::flywheel>();
+  if (omp_set_num_threads != nullptr)
+    omp_set_num_threads(1); // a fit of 180 rows has no use for more
   auto* const world = new agent_world{seed, r, folder, certificates}; // never taken apart: see the header
   return world->run();
 }
