@@ -68,6 +68,10 @@ void dispatch_table::restore(const std::string& node, std::uint64_t incarnation,
   unresolved_.insert(node);
 }
 
+void dispatch_table::restore_gone(const std::string& node, std::uint64_t incarnation, std::uint64_t epoch) {
+  members_.restore_gone(node, incarnation, epoch);
+}
+
 status dispatch_table::sync(const std::string& node, std::uint64_t incarnation, std::span<const slot> slots, std::span<const held_task> held, mono_time now,
                             const std::map<std::string, std::uint64_t>& held_gangs) {
   FLYWHEEL_CHECK(heartbeat(node, incarnation, now));

@@ -75,6 +75,8 @@ public:
   /// A member the journal knows of, after a start of the head. It may still work under a lease of the head's last life: nothing is placed
   /// anywhere before it has come back (and ended that) or is given up, which takes dead_after at most.
   void restore(const std::string& node, std::uint64_t incarnation, std::uint64_t epoch, bool draining, mono_time now);
+  /// As of member_table.
+  void restore_gone(const std::string& node, std::uint64_t incarnation, std::uint64_t epoch);
   /// What the node has to offer and what it holds of us, first thing on each connection. Held tasks that are not its own under that
   /// lease are stopped; tasks of its that it does not hold are started again, or move.
   status sync(const std::string& node, std::uint64_t incarnation, std::span<const slot> slots, std::span<const held_task> held, mono_time now,

@@ -752,7 +752,7 @@ caf::result<acknowledgement> shut_down_all(self_pointer self, const shut_down& m
   return promise;
 }
 
-/// What the journal says of members: those that had not gone when the head ended.
+/// What the journal says of members: those that had not gone when the head ended, and those that must not come back as they were.
 void restore_members(self_pointer self, dispatch_table& table) {
   auto& st = self->state;
   journal_filter filter;
@@ -777,10 +777,13 @@ void restore_members(self_pointer self, dispatch_table& table) {
     s.incarnation = incarnation;
     s.epoch = body.value("epoch", std::uint64_t{0});
     s.lives = state == "alive" || state == "suspect";
+    if (!s.lives)
+      table.restore_gone(e.subject, incarnation, s.epoch);
   }
   for (const auto& [node, s] : last)
     if (s.lives && node != st.options.head)
       table.restore(node, s.incarnation, s.epoch, s.draining, st.now());
+
 }
 
 std::uint64_t largest_epoch(self_pointer self) {

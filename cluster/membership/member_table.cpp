@@ -39,6 +39,8 @@ void member_table::change(member& m, member_state to, std::string reason, std::v
   const auto from = m.state;
   m.state = to;
   m.reason = std::move(reason);
+  if (!lives(m))
+    gone_.emplace(m.node, m.incarnation);
   if (from != to)
     changes.push_back({m.node, m.incarnation, m.epoch, from, to, m.reason});
 }
@@ -70,6 +72,9 @@ result<std::uint64_t> member_table::hello(const hello_message& from, mono_time n
     if (lives(m))
       change(m, member_state::dead, "the node started again as incarnation " + std::to_string(from.incarnation), changes);
   }
+  if (gone_.contains({from.node, from.incarnation}))
+    return error{errc::stale_epoch, "this incarnation was given up, or has left", place_of(from.node, from.incarnation),
+                 "start the node anew: it comes back with a new incarnation and without its old leases"};
   member& m = members_[from.node];
   m = {from.node, from.incarnation, ++last_epoch_, member_state::left, false, now, {}};
   change(m, member_state::alive, "it joined", changes);
@@ -80,6 +85,11 @@ void member_table::restore(const std::string& node, std::uint64_t incarnation, s
   now = forward(now);
   last_epoch_ = std::max(last_epoch_, epoch);
   members_[node] = {node, incarnation, epoch, member_state::suspect, draining, now, "the head started again and has not heard it yet"};
+}
+
+void member_table::restore_gone(const std::string& node, std::uint64_t incarnation, std::uint64_t epoch) {
+  last_epoch_ = std::max(last_epoch_, epoch);
+  gone_.emplace(node, incarnation);
 }
 
 result<member*> member_table::living(const std::string& node, std::uint64_t incarnation) {

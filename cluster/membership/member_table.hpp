@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -63,6 +64,9 @@ public:
   /// After a start of the head: a member the journal knows. It is suspect, and has dead_after from now to speak.
   void restore(const std::string& node, std::uint64_t incarnation, std::uint64_t epoch, bool draining, mono_time now);
 
+  /// One that the journal knows to have gone (dead or left): that incarnation stays refused.
+  void restore_gone(const std::string& node, std::uint64_t incarnation, std::uint64_t epoch);
+
   /// stale_epoch: not a living incarnation; the sender must stop its work.
   status heartbeat(const std::string& node, std::uint64_t incarnation, mono_time now, std::vector<membership_change>& changes);
   /// Its connection closed. It is suspect at once, and dead if it does not come back in time.
@@ -92,6 +96,7 @@ private:
   std::uint64_t last_epoch_;
   mono_time now_;
   std::map<std::string, member> members_;
+  std::set<std::pair<std::string, std::uint64_t>> gone_; ///< incarnations that are not let in any more; never forgotten
 };
 
 } // namespace flywheel

@@ -35,6 +35,7 @@ protected:
 
   static history run(std::uint64_t seed, const history_rules& r) {
     const auto folder = root / ("h" + std::to_string(seed));
+    fs::remove_all(folder);
     fs::create_directories(folder);
     auto h = in_a_process_of_its_own([&] {
       if (!r.tell) { // what agents print for operators
@@ -64,6 +65,13 @@ history_rules rules_of(std::uint64_t seed) {
   r.members = 1 + static_cast<int>(chance.below(members_max));
   r.goals = 1 + static_cast<int>(chance.below(3));
   r.faults = 4 + static_cast<int>(chance.below(24));
+  const auto given = [](const char* name, int& number) {
+    if (const auto* text = std::getenv(name))
+      number = std::atoi(text);
+  };
+  given("FLYWHEEL_MEMBERS", r.members);
+  given("FLYWHEEL_GOALS", r.goals);
+  given("FLYWHEEL_FAULTS", r.faults);
   return r;
 }
 

@@ -129,6 +129,18 @@ TEST_F(membership, what_the_journal_knew_gets_its_time_to_speak_after_a_start_of
   EXPECT_EQ(join("c", 1, 3s), 56u);
 }
 
+TEST_F(membership, an_incarnation_that_has_gone_never_comes_back) {
+  table.restore_gone("a", 7, 55);
+  EXPECT_EQ(table.hello({"a", 7, 1}, at(0s), changes).error().code, errc::stale_epoch) << "given up by an earlier life of the head";
+  EXPECT_EQ(table.find("a"), nullptr) << "and not shown";
+  EXPECT_EQ(join("a", 8, 0s), 56u);
+  table.tick(at(3s), changes);
+  table.tick(at(20min), changes);
+  EXPECT_EQ(table.find("a"), nullptr) << "forgotten";
+  EXPECT_EQ(table.hello({"a", 8, 1}, at(20min), changes).error().code, errc::stale_epoch) << "but not let in: it may have slept";
+  EXPECT_EQ(join("a", 9, 20min), 57u);
+}
+
 TEST_F(membership, hellos_of_another_kind_are_refused) {
   EXPECT_EQ(table.hello({"a", 1, 2}, at(0s), changes).error().code, errc::incompatible_version);
   EXPECT_EQ(table.hello({"", 1, 1}, at(0s), changes).error().code, errc::invalid_argument);
