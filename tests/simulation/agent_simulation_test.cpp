@@ -84,14 +84,15 @@ const std::uint64_t seeds_each = std::max(1ull, std::getenv("FLYWHEEL_HISTORIES"
 } // namespace
 
 TEST_P(agent_histories, keep_every_promise) {
-  std::uint64_t done = 0, faults = 0;
+  std::uint64_t done = 0, submitted = 0, faults = 0;
   for (std::uint64_t seed = GetParam() * seeds_each; seed < (GetParam() + 1) * seeds_each; ++seed) {
     const auto h = run(seed, rules_of(seed));
     ASSERT_TRUE(h.found.empty()) << "FLYWHEEL_SEED=" << seed << " shows it again:\n" << text(h);
     done += h.goals_done;
+    submitted += h.goals_done + h.goals_failed;
     faults += h.faults;
   }
-  EXPECT_GT(done, seeds_each * 3 / 2) << "most goals reach production, whatever breaks";
+  EXPECT_GT(done * 2, submitted) << "most goals reach production, whatever breaks";
   EXPECT_GT(faults, seeds_each * 5);
 }
 INSTANTIATE_TEST_SUITE_P(agent_simulation, agent_histories, testing::Range<std::uint64_t>(0, shards));

@@ -150,6 +150,11 @@ public:
     for (int f = 0; f < rules_.faults; ++f)
       stage_.after(stage_.between(seconds{1}, seconds{32}), [this] { break_something(); });
     boss_looks();
+    for (int g = 0; g < rules_.goals; ++g)
+      if (stage_.chance(6))
+        stage_.after(stage_.between(seconds{3}, seconds{25}), [this, g] { change_mind("goal-" + std::to_string(g)); });
+    if (stage_.chance(4))
+      stage_.after(stage_.between(seconds{2}, seconds{25}), [this] { drain("n" + std::to_string(stage_.random.below(static_cast<std::uint64_t>(rules_.members)))); });
     const auto calm = stage_.now + seconds{40}, late = stage_.now + seconds{900};
     while (found_.empty() && stage_.now < late && !(stage_.now > calm && all_over()))
       step();
@@ -515,13 +520,31 @@ private:
     });
   }
 
-  /// Grants what waits for an approval.
+  /// Asks the conductor for something, once; whether it was heard shows in the journal.
+  template <class Message> void ask_conductor(const Message& m) {
+    if (!head_)
+      return;
+    if (const auto conductor = head_->agents.now().conductor)
+      head_->system->spawn([conductor, m](caf::event_based_actor* self) {
+        cafx::request(self, conductor, seconds{60}, m).then([](const acknowledgement&) {}, [](const caf::error&) {});
+      });
+  }
+  void change_mind(const std::string& goal) {
+    tell("ann cancels " + goal);
+    ask_conductor(cancel_goal{goal, "ann", "changed her mind"});
+  }
+  void drain(const std::string& node) {
+    if (!head_)
+      return;
+    tell(node + " is drained");
+    head_->system->spawn([dispatcher = head_->dispatcher, node](caf::event_based_actor* self) {
+      cafx::request(self, dispatcher, seconds{60}, drain_node{node, "ann"}).then([](const acknowledgement&) {}, [](const caf::error&) {});
+    });
+  }
+  /// Answers what waits for an approval: yes, as a rule.
   void boss_looks() {
     stage_.after(stage_.between(milliseconds{300}, seconds{2}), [this] { boss_looks(); });
     if (!head_)
-      return;
-    const auto conductor = head_->agents.now().conductor;
-    if (!conductor)
       return;
     std::map<std::string, std::string> open; // and who may
     for (const auto& e : disk_.events) {
@@ -531,9 +554,7 @@ private:
         open.erase(e.subject);
     }
     for (const auto& [id, who] : open)
-      head_->system->spawn([conductor, m = answer_approval{id, who, "fine", true}](caf::event_based_actor* self) {
-        cafx::request(self, conductor, seconds{60}, m).then([](const acknowledgement&) {}, [](const caf::error&) {});
-      });
+      ask_conductor(answer_approval{id, who, "", !stage_.chance(12)});
   }
 
   // ---- faults -----------------------------------------------------------------------------------------------------------------
@@ -657,6 +678,8 @@ private:
     if (e.epoch != 0 && e.epoch < newest_epoch_)
       find("entry " + std::to_string(e.seq) + " was written in epoch " + std::to_string(e.epoch) + ", after one of " + std::to_string(newest_epoch_) + " (I5)");
     newest_epoch_ = std::max(newest_epoch_, e.epoch);
+    if (const auto [life, is_new] = life_of_epoch_.emplace(e.epoch, h_.heads); e.epoch != 0 && life->second != h_.heads)
+      find("epoch " + std::to_string(e.epoch) + " is that of two lives of the head (I5)");
     if (e.kind == event_kind::effect_intended)
       intents_.insert(e.key);
     if (e.kind == event_kind::effect_done) {
@@ -692,6 +715,9 @@ private:
         ++h_.goals_failed;
     if (acknowledged_.size() != static_cast<std::size_t>(rules_.goals))
       find("a client was never answered");
+    const bool drained = std::any_of(disk_.events.begin(), disk_.events.end(), [](const auto& e) { return e.text.find(" drains node ") != std::string::npos; });
+    if (const auto slots = 1 + 2 * static_cast<unsigned>(rules_.members); head_ && !drained && head_->usable->load() != slots)
+      find("only " + std::to_string(head_->usable->load()) + " of " + std::to_string(slots) + " slots are usable, long after the last fault (I12)");
     if (!shop_.at_work().empty())
       find("somebody still works on " + shop_.at_work().begin()->first + " (I11)");
     if (!found_.empty())
@@ -753,6 +779,7 @@ private:
   std::map<std::string, std::uint64_t> acknowledged_;
   std::set<std::string> intents_, outcomes_;
   std::uint64_t newest_epoch_ = 0;
+  std::map<std::uint64_t, std::uint64_t> life_of_epoch_;
   std::size_t checked_ = 0;
   std::vector<std::string> found_;
   history h_;
