@@ -235,6 +235,26 @@ TEST(worker_table, cancelling_before_hello_keeps_the_worker) {
 }
 
 // Whatever happens in whatever order: each task ends exactly once, and there are never more workers than slots.
+TEST(worker_table, a_second_attempt_waits_until_the_first_has_ended_and_lets_others_pass) {
+  worker_table t{small(3)};
+  t.submit(task("goal/t1#1"), at(0s));
+  t.submit(task("goal/t1#2"), at(0s));
+  t.submit(task("goal/t10#1"), at(0s));
+  EXPECT_EQ(only<started>(t.take_actions()).size(), 2u) << "one for each trial, although there is a third slot";
+  for (const worker_number n : {1, 2}) {
+    t.on_started(n, 100, false, at(0s));
+    t.on_message(n, wire::hello{}, at(0s));
+  }
+  t.take_actions();
+  t.cancel("goal/t1#1", "a newer attempt was ordered", at(1s));
+  EXPECT_TRUE(only<started>(t.take_actions()).empty()) << "it was asked to stop, but writes still";
+  t.on_message(1, wire::failed{"goal/t1#1", 1, "cancelled", "stopped", ""}, at(2s));
+  const auto actions = t.take_actions();
+  ASSERT_EQ(only<ended>(actions).size(), 1u);
+  ASSERT_EQ(only<sent>(actions).size(), 1u);
+  EXPECT_EQ(std::get<wire::task>(only<sent>(actions)[0].message).id, "goal/t1#2");
+}
+
 TEST(worker_table, any_history_ends_each_task_exactly_once) {
   for (std::uint64_t seed = 1; seed <= 300; ++seed) {
     random_source random{seed};
