@@ -1,78 +1,29 @@
 #include "actors/dispatcher/task_host_actor.hpp"
 
-#include "actors/dispatcher/dispatch_format.hpp"
-#include "actors/dispatcher/gang_format.hpp"
-#include "actors/dispatcher/gang_hands.hpp"
+#include "actors/dispatcher/task_host_state_actor.hpp"
 #include "actors/gate/access_policy.hpp"
 #include "actors/gate/gate_answers.hpp"
 #include "actors/protocol/control_format.hpp"
 #include "actors/protocol/own_thread.hpp"
-#include "cluster/base/json.hpp"
 #include "cluster/base/text.hpp"
 #include "cluster/content/publish.hpp"
-#include "cluster/membership/lease_watch.hpp"
-#include "cluster/transfer/file_server.hpp"
 
 #include <csignal>
 #include <filesystem>
 
 namespace flywheel {
-namespace {
+namespace hosting {
 
 using nlohmann::json;
 
-constexpr std::uint64_t call_wait_ms = 10'000;
+namespace {
+
 /// A verdict may need the head's agents to think.
 constexpr std::uint64_t report_wait_ms = 60'000;
-constexpr unsigned couriers_max = 4;
-/// A task that tells no rungs (a final fit) has its checkpoints brought so often.
-constexpr std::chrono::seconds save_every{5};
-
-/// A task whose files are the head's alone.
-struct away_task {
-  std::uint64_t lease = 0;
-  bool in_pool = false;
-  std::string cancelled;      ///< why, if it was stopped before it ran
-  std::optional<error> lost;  ///< its files could not be moved: it is handed back when its worker has gone
-  json end;                   ///< of its worker, while the results are being brought
-  std::uint64_t saves = 0;    ///< under way
-};
-
-struct host_state {
-  static inline const char* name = "task host";
-  task_host_options options;
-  std::unique_ptr<pool_port> pool;
-  std::uint64_t pool_number = 0;
-  error pool_error{errc::ok, {}};
-  std::string head;                               ///< its name while connected
-  dispatch::welcome terms;
-  bool shares_files = false, synced = false, leaving = false;
-  std::optional<lease_watch> watch;
-  std::shared_ptr<lease_page> page;               ///< what the workers know of it
-  std::uint64_t beat = 0;
-  std::map<std::string, std::uint64_t> running;   ///< task -> lease
-  std::unique_ptr<transfer::task_courier> courier; ///< while it works for a head whose files it does not share
-  std::uint64_t courier_number = 0;
-  std::map<std::string, away_task> away;          ///< some of those running
-  mono_time next_save;
-  struct end { std::uint64_t lease = 0; json what; bool handed_back = false; };
-  std::map<std::string, end> unreported;
-  struct report { std::uint64_t lease = 0; json what; };
-  std::map<std::uint64_t, report> reports;        ///< by the pool's number: waiting for a verdict
-  struct hosted_gang { std::uint64_t lease = 0; std::unique_ptr<gang_hands> hands; bool asking = false; };
-  std::map<std::string, hosted_gang> gangs;       ///< those with ranks here
-  std::map<std::uint64_t, report> unsaved;        ///< their checkpoint is being brought first
-  std::optional<mono_time> armed;
-  mono_time next_beat;
-  std::string last_trouble;
-
-  mono_time now() const { return options.time->mono(); }
-};
-using self_pointer = task_host_agent::stateful_pointer<host_state>;
 
 void open_pool(self_pointer self);
-void arm(self_pointer self);
-void save_running(self_pointer self);
+
+} // namespace
 
 void call_head(self_pointer self, const json& body, std::uint64_t wait_ms, std::function<void(const gate_answer&)> then) {
   auto& st = self->state;
@@ -80,6 +31,8 @@ void call_head(self_pointer self, const json& body, std::uint64_t wait_ms, std::
                 gate_ask{st.head, std::string{gate::cluster_service}, control::encode(body), wait_ms})
       .then([then](const gate_answer& a) { then(a); }, [then](const caf::error& e) { then(failure(error{errc::unreachable, cafx::render(e)})); });
 }
+
+namespace {
 
 // ---- the lease ---------------------------------------------------------------------------------------------------------------
 
@@ -100,6 +53,8 @@ void end_everything(self_pointer self) {
   st.reports.clear();
   open_pool(self);
 }
+
+} // namespace
 
 void lapse(self_pointer self, const std::string& why) {
   auto& st = self->state;
@@ -160,42 +115,7 @@ void tell_report(self_pointer self, std::uint64_t number) {
   });
 }
 
-/// One question at a time for each gang; what could not be told is told again with the next connection.
-void tell_seen(self_pointer self, const std::string& gang) {
-  auto& st = self->state;
-  const auto i = st.gangs.find(gang);
-  if (i == st.gangs.end() || i->second.asking || st.head.empty() || !st.synced)
-    return;
-  auto& g = i->second;
-  const auto taken = std::make_shared<std::vector<gang_outbox::entry>>(g.hands->take());
-  if (taken->empty()) {
-    if (g.hands->over())
-      st.gangs.erase(i);
-    return;
-  }
-  g.asking = true;
-  json seen = json::array();
-  for (const auto& e : *taken)
-    seen.push_back(dispatch::to_json(e.what, st.now() - e.at));
-  call_head(self, {{"op", "gang_seen"}, {"gang", gang}, {"lease", g.lease}, {"seen", std::move(seen)}}, call_wait_ms, [=, lease = g.lease](const gate_answer& a) {
-    auto& state = self->state;
-    const auto held = state.gangs.find(gang);
-    if (held == state.gangs.end() || held->second.lease != lease)
-      return;
-    auto& mine = held->second;
-    mine.asking = false;
-    const auto body = a.problem ? result<json>{a.problem.to_error()} : control::decode(a.body);
-    if (!body && (body.error().code == errc::unreachable || body.error().code == errc::timed_out)) {
-      mine.hands->put_back(std::move(*taken));
-      if (body.error().code == errc::timed_out)
-        tell_seen(self, gang); // the connection stands: again
-      return;
-    }
-    if (body && body->value("holds", json{}) == json(false))
-      mine.hands->signal(SIGKILL); // not ours any more
-    tell_seen(self, gang);
-  });
-}
+namespace {
 
 void sync(self_pointer self) {
   auto& st = self->state;
@@ -275,6 +195,8 @@ void send_beat(self_pointer self) {
   arm(self);
 }
 
+} // namespace
+
 void arm(self_pointer self) {
   auto& st = self->state;
   std::optional<mono_time> next;
@@ -290,6 +212,8 @@ void arm(self_pointer self) {
   cafx::delayed_send(self, self, std::max(nanoseconds{0}, *next - st.now()) + std::chrono::milliseconds{1}, tick_atom_v);
 }
 
+namespace {
+
 void tick(self_pointer self) {
   auto& st = self->state;
   const auto now = st.now();
@@ -303,173 +227,6 @@ void tick(self_pointer self) {
   if (!st.away.empty() && now >= st.next_save)
     save_running(self);
   arm(self);
-}
-
-// ---- files of a head that shares none ---------------------------------------------------------------------------------------------
-
-json error_json(const error& e) { return {{"code", std::string{name_of(e.code)}}, {"what", e.what}, {"where", e.where}, {"hint", e.hint}}; }
-
-/// Whatever came of an errand, as a message to ourselves.
-transfer::courier_events courier_ears(self_pointer self) {
-  const task_host_agent me{self};
-  const auto tell = [me, number = self->state.courier_number](const char* what, std::uint64_t lease, const std::string& task, json more, const error* problem) {
-    more["moved"] = what;
-    more["lease"] = lease;
-    more["task"] = task;
-    if (problem != nullptr)
-      more["problem"] = error_json(*problem);
-    cafx::anon_send(me, files_moved{number, control::encode(more)});
-  };
-  transfer::courier_events ears;
-  ears.ready = [tell](std::uint64_t lease, const std::string& task, const result<worker_task>& t) {
-    tell("ready", lease, task, t ? json{{"here", dispatch::to_json(*t)}} : json::object(), t ? nullptr : &t.error());
-  };
-  ears.saved = [tell](std::uint64_t lease, const std::string& task, std::uint64_t number, const status& s) {
-    tell("saved", lease, task, {{"number", number}}, s ? nullptr : &s.error());
-  };
-  ears.brought = [tell](std::uint64_t lease, const std::string& task, const result<std::string>& body) {
-    tell("brought", lease, task, body ? json{{"body", *body}} : json::object(), body ? nullptr : &body.error());
-  };
-  return ears;
-}
-
-/// Why there is none, for people; empty if there is one.
-std::string open_courier(self_pointer self) {
-  auto& st = self->state;
-  if (st.courier)
-    return {};
-  if (st.terms.data_port == 0 || !st.options.keys)
-    return "no file server is offered";
-  const auto endpoint = transfer::tcp_endpoint(st.options.head_host, st.terms.data_port, false);
-  if (!endpoint)
-    return endpoint.error().to_string();
-  transfer::courier_options o;
-  o.folder = st.options.folder;
-  o.node = st.options.node;
-  o.server.endpoint = *endpoint;
-  o.server.server_key = st.terms.data_key;
-  o.cache_bytes_max = st.options.cache_bytes_max;
-  o.threads = static_cast<unsigned>(std::clamp<std::size_t>(st.options.slots.size(), 1, couriers_max));
-  ++st.courier_number;
-  auto courier = transfer::task_courier::start(std::move(o), st.options.keys, courier_ears(self), *st.options.time);
-  if (!courier)
-    return courier.error().to_string();
-  st.courier = std::move(*courier);
-  return {};
-}
-
-/// The task is over here: told to the head until it has taken it.
-void finish_away(self_pointer self, const std::string& task, json end, bool handed_back) {
-  auto& st = self->state;
-  const auto i = st.away.find(task);
-  st.unreported[task] = {i->second.lease, std::move(end), handed_back};
-  st.courier->drop(i->second.lease);
-  st.away.erase(i);
-  st.running.erase(task);
-  tell_end(self, task);
-}
-
-json end_of(const std::string& task, const error& cause) {
-  task_end e;
-  e.task = task;
-  e.cause = cause;
-  return dispatch::to_json(e);
-}
-
-void hand_back(self_pointer self, const std::string& task, const error& why) {
-  self->state.options.log("hands " + task + " back: " + why.to_string());
-  finish_away(self, task, end_of(task, why), true);
-}
-
-void fetched(self_pointer self, const std::string& task, away_task& a, const json& m, const std::optional<error>& problem) {
-  if (!a.cancelled.empty())
-    return finish_away(self, task, end_of(task, error{errc::cancelled, a.cancelled}), false);
-  if (problem)
-    return hand_back(self, task, *problem);
-  auto t = dispatch::task_from(m.at("here"));
-  if (!t || !self->state.pool)
-    return hand_back(self, task, t ? self->state.pool_error : t.error());
-  a.in_pool = true;
-  self->state.pool->submit(std::move(*t));
-}
-
-/// What a verdict is asked for is safe at the head, or the task does not go on here.
-void saved(self_pointer self, const std::string& task, away_task& a, const json& m, const std::optional<error>& problem) {
-  auto& st = self->state;
-  const auto number = m.value("number", std::uint64_t{0});
-  if (a.saves > 0)
-    --a.saves;
-  const auto r = st.unsaved.find(number);
-  if (problem && a.in_pool && !a.lost && a.end.is_null()) {
-    a.lost = *problem;
-    if (st.pool)
-      st.pool->cancel(task, "its files cannot be brought to the head");
-  }
-  if (r == st.unsaved.end())
-    return;
-  if (a.lost) {
-    if (st.pool)
-      st.pool->verdict(number, false);
-  } else {
-    st.reports[number] = std::move(r->second);
-    tell_report(self, number);
-  }
-  st.unsaved.erase(r);
-}
-
-void brought(self_pointer self, const std::string& task, away_task& a, const json& m, const std::optional<error>& problem) {
-  if (problem)
-    return hand_back(self, task, *problem);
-  auto end = std::move(a.end);
-  end["body"] = m.at("body");
-  finish_away(self, task, std::move(end), false);
-}
-
-void moved(self_pointer self, const files_moved& m) {
-  auto& st = self->state;
-  const auto body = control::decode(m.bytes);
-  if (m.courier != st.courier_number || !st.courier || !body)
-    return;
-  const auto task = body->value("task", "");
-  const auto i = st.away.find(task);
-  if (i == st.away.end() || i->second.lease != body->value("lease", std::uint64_t{0}))
-    return;
-  std::optional<error> problem;
-  if (body->contains("problem")) {
-    const auto& p = (*body)["problem"];
-    problem = error{errc_from_name(p.value("code", "")).value_or(errc::internal), p.value("what", ""), p.value("where", ""), p.value("hint", "")};
-  }
-  const auto what = body->value("moved", "");
-  if (what == "ready")
-    fetched(self, task, i->second, *body, problem);
-  else if (what == "saved")
-    saved(self, task, i->second, *body, problem);
-  else
-    brought(self, task, i->second, *body, problem);
-}
-
-/// Of tasks that tell no rungs, too, what they have done so far comes to the head.
-void save_running(self_pointer self) {
-  auto& st = self->state;
-  st.next_save = st.now() + save_every;
-  for (auto& [task, a] : st.away)
-    if (a.in_pool && a.end.is_null() && !a.lost && a.saves == 0 && st.courier) {
-      ++a.saves;
-      st.courier->save(a.lease, 0);
-    }
-}
-
-/// The worker of a task whose files are away has ended.
-void ended_away(self_pointer self, const std::string& task, away_task& a, json end) {
-  if (a.lost)
-    return hand_back(self, task, *a.lost);
-  if (end["cause"].value("code", "") == name_of(errc::disk_full)) // this node's disk, not the task
-    return hand_back(self, task, error{errc::disk_full, end["cause"].value("what", ""), "node " + self->state.options.node, end["cause"].value("hint", "")});
-  if (end["cause"].value("code", "") != name_of(errc::ok))
-    return finish_away(self, task, std::move(end), false);
-  const auto body = end.value("body", "");
-  a.end = std::move(end);
-  self->state.courier->bring(a.lease, body);
 }
 
 // ---- the head speaks -----------------------------------------------------------------------------------------------------------
@@ -553,42 +310,6 @@ gate_answer run(self_pointer self, const json& m) {
   st.courier->prepare(lease, std::move(*t));
   arm(self);
   return answer_of(json::object());
-}
-
-gate_answer start_gang(self_pointer self, const json& m) {
-  auto& st = self->state;
-  auto a = dispatch::attempt_from(m.value("attempt", json{}));
-  if (!a)
-    return failure(a.error());
-  if (m.value("epoch", std::uint64_t{0}) != st.terms.epoch || !st.watch || !st.watch->holds(st.now()))
-    return failure(error{errc::stale_epoch, "this node is not the one that it was meant for", st.options.node});
-  if (!st.page)
-    return failure(st.pool_error);
-  const auto id = a->order.id;
-  if (const auto i = st.gangs.find(id); i != st.gangs.end()) {
-    if (i->second.lease == a->lease)
-      return answer_of(json::object());
-    if (!i->second.hands->over())
-      return failure(error{errc::already_exists, "ranks of an older attempt are being ended", id});
-  }
-  gang_hands_options o;
-  o.node = st.options.node;
-  o.keeper_command = st.options.keeper_command;
-  o.lease = st.page;
-  o.ready = [me = task_host_agent{self}, id, lease = a->lease] { cafx::anon_send(me, gang_ready{id, lease}); };
-  const auto lease = a->lease;
-  auto hands = std::make_unique<gang_hands>(std::move(*a), std::move(o));
-  st.gangs[id] = {lease, std::move(hands), false};
-  return answer_of(json::object());
-}
-
-gate_answer signal_gang(self_pointer self, const json& m) {
-  auto& st = self->state;
-  const auto i = st.gangs.find(m.value("gang", ""));
-  const bool has = i != st.gangs.end() && i->second.lease == m.value("lease", std::uint64_t{0});
-  if (has)
-    i->second.hands->signal(m.value("number", 0) == SIGTERM ? SIGTERM : SIGKILL);
-  return answer_of({{"has", has}});
 }
 
 gate_answer from_head(self_pointer self, const gate_call& m) {
@@ -727,12 +448,14 @@ task_host_agent::behavior_type host(self_pointer self, const task_host_options& 
 
 } // namespace
 
+} // namespace hosting
+
 bool shares_files(const std::string& welcome) {
   const auto body = control::decode(welcome);
   const auto terms = body ? dispatch::welcome_from(*body) : result<dispatch::welcome>{body.error()};
-  return terms && reads_token(*terms);
+  return terms && hosting::reads_token(*terms);
 }
 
-task_host_agent spawn_task_host(caf::actor_system& system, task_host_options options) { return spawn_on_own_thread(system, host, std::move(options)); }
+task_host_agent spawn_task_host(caf::actor_system& system, task_host_options options) { return spawn_on_own_thread(system, hosting::host, std::move(options)); }
 
 } // namespace flywheel
