@@ -3,6 +3,7 @@
 #include "cluster/base/json.hpp"
 
 #include <algorithm>
+#include <limits>
 
 namespace flywheel {
 
@@ -50,7 +51,7 @@ void apply_step(step_run& s, const event& e, const json& body) {
                       body.value("what", ""), body.value("where", ""), body.value("hint", "")};
     s.retry_at = {body.value("retry_at_ns", std::int64_t{0})};
     s.ended = e.time;
-    s.retry_after = body.contains("retry_after_ns") ? nanoseconds{body.value("retry_after_ns", std::int64_t{0})} : s.retry_at - s.ended;
+    s.retry_after = nanoseconds{body.value("retry_after_ns", std::numeric_limits<std::int64_t>::max())};
   }
 }
 

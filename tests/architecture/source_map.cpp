@@ -114,13 +114,7 @@ const std::vector<untested_unit>& untested_units() {
       {"actors/client/control_route.cpp", whole},
       {"actors/client/goal_follower.cpp", whole},
       {"actors/client/serving_place.cpp", whole},
-      {"actors/deployer/release_step.cpp", whole},
-      {"actors/deployer/rollout_step.cpp", whole},
-      {"actors/deployer/serving_table.cpp", whole},
-      {"actors/evaluator/traffic_replay.cpp", whole},
-      {"actors/dispatcher/pool_port.cpp", whole},
       {"actors/node/control_endpoint.cpp", whole},
-      {"actors/trainer/trial_worker.cpp", whole},
       {"gpu/kernels/module_cuda.cu", "a table of functions: tests/gpu/kernels/operations_test.cpp calls each through dlopen"},
   };
   return units;

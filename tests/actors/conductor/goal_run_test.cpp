@@ -106,6 +106,15 @@ TEST(goal_run, waits_for_the_retry_time_and_then_starts) {
   EXPECT_EQ(h.starts(t0 + std::chrono::seconds{31}), names{"ingest"});
 }
 
+TEST(goal_run, a_date_that_is_set_back_makes_no_retry_wait_longer) {
+  history h;
+  h.started("ingest");
+  h.add(event_kind::step_state, "ingest", "ingest",
+        {{"state", "retrying"}, {"error", "timed_out"}, {"retry_at_ns", (t0 + std::chrono::seconds{30}).ns}, {"retry_after_ns", 30'000'000'000}});
+  EXPECT_TRUE(h.starts(t0 + std::chrono::seconds{1}).empty());
+  EXPECT_EQ(h.starts(t0 + -std::chrono::minutes{10}), names{"ingest"}) << "ten minutes and a half are not what was meant";
+}
+
 TEST(goal_run, a_failed_step_fails_the_goal_and_submitting_again_goes_on_from_there) {
   history h;
   h.done("ingest");
