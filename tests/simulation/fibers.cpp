@@ -1,8 +1,8 @@
 #include "tests/simulation/fibers.hpp"
 
-#include <cstdint>
-#include <cstdlib>
+#include <cstddef>
 #include <cstdio>
+#include <cstdlib>
 #include <sys/mman.h>
 #include <ucontext.h>
 #include <utility>
@@ -41,9 +41,9 @@ struct fiber::machinery {
 
 namespace {
 
+/// Whoever resumes fibers.
 struct outside {
   ucontext_t context{};
-  exceptions handled;
   void* fake_stack = nullptr;
   const void* bottom = nullptr;
   std::size_t size = 0;
@@ -51,9 +51,6 @@ struct outside {
 outside out;
 fiber* running = nullptr;
 
-} // namespace
-
-namespace {
 void lay_out(ucontext_t& context, void* stack, void (*live)()) {
   if (stack == MAP_FAILED || ::getcontext(&context) != 0) {
     std::perror("a fiber's stack");
@@ -64,14 +61,13 @@ void lay_out(ucontext_t& context, void* stack, void (*live)()) {
   context.uc_link = nullptr;
   ::makecontext(&context, live, 0);
 }
-} // namespace
 
-// Finished fibers keep their stack and their loop for the next piece of work.
-namespace {
+/// Finished fibers keep their stack and their loop for the next piece of work.
 std::vector<std::unique_ptr<fiber>>& idle() {
   static std::vector<std::unique_ptr<fiber>> all;
   return all;
 }
+
 } // namespace
 
 /// What a fiber does all its life.
