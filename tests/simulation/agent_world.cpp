@@ -154,6 +154,7 @@ public:
         stage_.after(stage_.between(seconds{3}, seconds{25}), [this, g] { change_mind("goal-" + std::to_string(g)); });
     if (stage_.chance(4))
       stage_.after(stage_.between(seconds{2}, seconds{25}), [this] { drain("n" + std::to_string(stage_.random.below(static_cast<std::uint64_t>(rules_.members)))); });
+    rough_until_ = stage_.now + seconds{34};
     const auto calm = stage_.now + seconds{40}, late = stage_.now + seconds{900};
     while (found_.empty() && stage_.now < late && !(stage_.now > calm && all_over()))
       step();
@@ -310,6 +311,7 @@ private:
       (void)sweep_temporaries(folder);
     m->log = std::make_unique<simulated_journal>(stage_, disk_, *m->clock);
     m->log->forget_outcomes = seeded(flaw::outcomes_forgotten);
+    m->log->strikes = [this](const std::vector<event_draft>& drafts) { return strike_at_the_worst_moment(drafts); };
     m->context = {layout, epoch_, m->log.get(), m->clock.get(), &m->agents, "simulation", 1, m->usable};
     (void)publish_file(layout.run() / "cluster.token", "token-of-life-" + std::to_string(h_.heads));
     m->gate = spawn_gate(*m->system, gate_of(*m, epoch_));
@@ -615,6 +617,32 @@ private:
       return;
     }
   }
+  /// Between what has just become durable and whoever would have gone on from it.
+  bool strike_at_the_worst_moment(const std::vector<event_draft>& drafts) {
+    if (rules_.faults == 0 || stage_.now > rough_until_ || !head_)
+      return false;
+    for (const auto& d : drafts)
+      switch (d.kind) {
+      case event_kind::goal_submitted:
+      case event_kind::effect_intended:
+      case event_kind::effect_done:
+      case event_kind::model_registered:
+      case event_kind::alias_moved:
+      case event_kind::approval_used:
+        if (!stage_.chance(12))
+          break;
+        ++h_.faults;
+        tell("just after " + std::string{name_of(d.kind)} + " of " + d.goal + ":");
+        if (stage_.chance(3)) {
+          cafx::anon_send(head_->supervisor, crash_atom_v, std::string{stage_.chance(2) ? "conductor" : "deployer"});
+          return false;
+        }
+        kill_head();
+        return true;
+      default: break;
+      }
+    return false;
+  }
   void kill_head() {
     if (!head_)
       return;
@@ -780,6 +808,7 @@ private:
   std::map<std::uint64_t, std::uint64_t> life_of_epoch_;
   std::size_t checked_ = 0;
   bool drained_ = false;
+  mono_time rough_until_;
   std::vector<std::string> found_;
   history h_;
 };

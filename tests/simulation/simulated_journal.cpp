@@ -25,6 +25,11 @@ void simulated_journal::commit(std::vector<request>& batch) {
       continue;
     }
     store(r.drafts);
+    if (strikes(r.drafts)) {
+      for (auto i = &r + 1; i != batch.data() + batch.size(); ++i) // the same transaction
+        store(i->drafts);
+      return;
+    }
     if (r.done)
       r.done(disk_->events.size());
   }
@@ -40,8 +45,10 @@ void simulated_journal::begin() {
       return; // of a life that is over
     auto done = std::move(*batch);
     under_way_.reset();
+    const auto life = alive_;
     commit(done);
-    begin();
+    if (*life)
+      begin();
   });
 }
 
@@ -91,6 +98,7 @@ void simulated_journal::crash() {
       store(r.drafts);
   under_way_.reset();
   queue_.clear();
+  *alive_ = false;
 }
 
 } // namespace flywheel::simulation

@@ -5,6 +5,8 @@
 #include "tests/simulation/stage.hpp"
 
 #include <deque>
+#include <functional>
+#include <memory>
 
 namespace flywheel::simulation {
 
@@ -29,6 +31,8 @@ public:
   std::uint64_t last_seq() const noexcept override { return disk_->events.size(); }
   /// The power goes: the commit that was under way is there or not, and nobody is told of anything any more.
   void crash();
+  /// Asked when drafts have become durable, before anybody is told: true: now the power goes (crash() was called).
+  std::function<bool(const std::vector<event_draft>&)> strikes = [](const auto&) { return false; };
   bool forget_outcomes = false; ///< a defect: who looks for the outcome of an effect finds none
 
 private:
@@ -45,6 +49,7 @@ private:
   const time_source* time_;
   std::deque<request> queue_;
   std::shared_ptr<std::vector<request>> under_way_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
 } // namespace flywheel::simulation
