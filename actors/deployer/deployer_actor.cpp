@@ -7,6 +7,8 @@
 #include "cluster/base/json.hpp"
 #include "cluster/goal/goal_parser.hpp"
 
+#include <cstdio>
+
 namespace flywheel {
 namespace {
 
@@ -103,6 +105,8 @@ serve_report serve(self_pointer self, const serve_again& m) {
 deployer_agent::behavior_type deployer(self_pointer self, const agent_context* context, const deployer_options& options) {
   self->state.context = context;
   self->state.servers = std::make_shared<serving_table>(options.open_endpoint);
+  if (const auto told = record_unrecorded(*context); !told)
+    std::fprintf(stderr, "flywheel: the registry could not be compared with the journal: %s\n", told.error().to_string().c_str());
   cafx::delayed_send(self, self, collect_every, tick_atom_v);
   return {
       [=](const run_step& m) { return run(self, m); },

@@ -11,6 +11,8 @@
 #include "deploy/rollout_policy.hpp"
 
 #include <algorithm>
+#include <map>
+#include <set>
 
 namespace flywheel {
 
@@ -173,6 +175,8 @@ result<rollout_verdict> decide(rolling& r, rollout_policy& policy, const serving
       }
     requests += answered.size();
     ports.forward(pack_batch(r.m.goal, id, answered, truths));
+    if (stop) // while the requests were answered
+      return error{errc::cancelled, "the rollout was stopped"};
 
     const auto now = r.context.time->mono();
     const auto verdict = policy.judge(now);
@@ -283,6 +287,43 @@ result<step_outcome> roll_out(const agent_context& context, const run_step& m, s
   done.key = key;
   FLYWHEEL_TRY([[maybe_unused]] const auto seq, log.write(std::move(done)));
   return out;
+}
+
+status record_unrecorded(const agent_context& context) {
+  const scribe log{context, "deployer"};
+  journal_filter filter;
+  filter.kinds = {event_kind::alias_moved, event_kind::model_registered};
+  FLYWHEEL_TRY(const auto events, log.read(filter));
+  std::map<std::string, std::uint32_t> champions; // by subject
+  std::set<std::string> registered;
+  for (const auto& e : events)
+    if (e.kind == event_kind::model_registered)
+      registered.insert(e.subject);
+    else if (const auto body = json::parse(e.body, nullptr, false); body.is_object())
+      champions[e.subject] = body.value("to", 0u);
+  FLYWHEEL_TRY(const auto registry, model_registry::open(context.layout.models()));
+  std::vector<error> damaged; // is told when somebody asks for it
+  FLYWHEEL_TRY(const auto versions, registry.list({}, &damaged));
+  std::vector<event_draft> missed;
+  std::map<std::string, std::string> goals; // of models, the newest version's
+  for (const auto& v : versions) {
+    goals[v.model] = v.origin.goal;
+    if (!registered.contains(v.id()))
+      missed.push_back(log.draft(event_kind::model_registered, v.origin.goal, "release", v.id(), v.id() + " is registered, as the registry says",
+                                 {{"version", v.id()}, {"manifest", v.manifest.hex()}, {"snapshot", v.origin.snapshot}, {"goal_digest", v.origin.goal_digest},
+                                  {"trial", v.origin.trial}, {"metrics", v.origin.metrics}}));
+  }
+  for (const auto& [model, goal] : goals) {
+    const auto number = registry.alias(model, "champion");
+    const auto subject = model + "@champion";
+    if (number && champions[subject] != *number)
+      missed.push_back(log.draft(event_kind::alias_moved, goal, "rollout", subject, subject + " is " + model + "/v" + std::to_string(*number) + ", as the registry says",
+                                 {{"from", champions[subject]}, {"to", *number}, {"reason", "the process ended before it could say so"}}));
+  }
+  if (missed.empty())
+    return success();
+  FLYWHEEL_TRY([[maybe_unused]] const auto seq, log.write(std::move(missed)));
+  return success();
 }
 
 result<serve_report> serve_champion(const agent_context& context, const std::string& goal, const goal_spec& spec,

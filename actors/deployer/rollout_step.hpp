@@ -25,6 +25,10 @@ struct rollout_ports {
 result<step_outcome> roll_out(const agent_context& context, const run_step& m, serving_table& servers,
                               const rollout_ports& ports, const std::atomic<bool>& stop);
 
+/// Whoever published a version or moved an alias may have died before the journal knew, and its goal may never go on: the deployer compares
+/// the two when it starts, and writes down what is missing (I13).
+status record_unrecorded(const agent_context& context);
+
 /// Serves the present champion of `goal`'s model; used after a restart.
 result<serve_report> serve_champion(const agent_context& context, const std::string& goal, const goal_spec& spec,
                                     serving_table& servers);
