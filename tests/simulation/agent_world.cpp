@@ -3,13 +3,9 @@
 #include "actors/architect/architect_actor.hpp"
 #include "actors/data_steward/data_steward_actor.hpp"
 #include "actors/dispatcher/dispatch_format.hpp"
-#include "actors/dispatcher/dispatcher_actor.hpp"
-#include "actors/dispatcher/task_host_actor.hpp"
 #include "actors/gate/access_policy.hpp"
 #include "actors/gate/gate_actor.hpp"
 #include "actors/hpo/hpo_actor.hpp"
-#include "actors/node/supervisor_actor.hpp"
-#include "actors/protocol/agent_directory.hpp"
 #include "actors/protocol/approvals.hpp"
 #include "actors/protocol/own_thread.hpp"
 #include "actors/remote_agents/agent_desk_actor.hpp"
@@ -21,18 +17,14 @@
 #include "cluster/goal/goal_parser.hpp"
 #include "cluster/journal/journal.hpp"
 #include "cluster/security/certificates.hpp"
-#include "tests/simulation/simulated_journal.hpp"
+#include "tests/simulation/simulated_network.hpp"
 #include "tests/simulation/simulated_serving.hpp"
 #include "tests/simulation/simulated_workers.hpp"
-
-#include <caf/scheduler/test_coordinator.hpp>
 
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <set>
-#include <sys/wait.h>
-#include <unistd.h>
 
 extern "C" void omp_set_num_threads(int) __attribute__((weak)); // of libgomp, which XGBoost brings
 
@@ -47,90 +39,10 @@ using std::chrono::seconds;
 constexpr seconds silence_max{3};       ///< CAF closes a connection that says nothing for so long
 constexpr std::uint64_t turns_max = 3'000'000;
 
-struct testing_config : caf::actor_system_config {
-  testing_config() {
-    cafx::add_types<caf::id_block::flywheel>(*this);
-    cafx::use_testing_scheduler(*this);
-  }
-};
-
-/// CAF's clock for tests keeps its schedule to itself.
-struct clock_peek : caf::detail::test_actor_clock {
-  static std::optional<std::chrono::nanoseconds> first(caf::detail::test_actor_clock& c) {
-    const auto& schedule = c.*&clock_peek::schedule_;
-    return schedule.empty() ? std::nullopt : std::optional{std::chrono::nanoseconds{schedule.begin()->first.time_since_epoch()}};
-  }
-};
-
-/// As one machine sees the time.
-class machine_clock final : public time_source {
-public:
-  machine_clock(const stage& s, bool slow) : stage_(&s), began_(s.now), slow_(slow) {}
-  wall_time wall() const override { return {1'700'000'000'000'000'000 + stage_->now.ns + skew.count()}; }
-  mono_time mono() const override { return slow_ ? mono_time{began_.ns + (stage_->now.ns - began_.ns) / 2} : stage_->now; }
-  nanoseconds skew{0};
-
-private:
-  const stage* stage_;
-  mono_time began_;
-  bool slow_;
-};
-
-/// Where jobs of a system go while one of its actors runs.
-class turn_unit final : public caf::execution_unit {
-public:
-  turn_unit(caf::actor_system* system, caf::scheduler::test_coordinator* to) : caf::execution_unit(system), to_(to) {}
-  void exec_later(caf::resumable* job) override { to_->jobs.push_back(job); }
-
-private:
-  caf::scheduler::test_coordinator* to_;
-};
-
-/// One life of a node's process.
-struct machine {
-  std::string name;
-  bool is_head = false, frozen = false;
-  std::shared_ptr<bool> alive = std::make_shared<bool>(true);
-  mono_time frozen_at;
-  std::unique_ptr<machine_clock> clock;
-  testing_config config;
-  service_directory services;
-  std::unique_ptr<caf::actor_system> system;
-  caf::scheduler::test_coordinator* scheduler = nullptr;
-  std::unique_ptr<turn_unit> unit;
-  mono_time clock_at;
-  std::vector<std::unique_ptr<fiber>> waiting;
-  gate_agent gate;
-  // of a head
-  std::optional<state_directory> directory;
-  std::unique_ptr<simulated_journal> log;
-  agent_directory agents;
-  agent_context context;
-  std::shared_ptr<std::atomic<unsigned>> usable = std::make_shared<std::atomic<unsigned>>(1);
-  std::shared_ptr<task_channel> channel = std::make_shared<task_channel>();
-  dispatcher_agent dispatcher;
-  agent_desk_agent desk;
-  supervisor_agent supervisor;
-  // of a member
-  task_host_agent host;
-  agent_host_agent agent_host;
-};
-
-/// A connection: a port on each side, frames under way between them.
-struct wire {
-  machine* ends[2]{};              ///< 0: the dialler
-  caf::actor ports[2];
-  bool open = true;
-  struct frame { mono_time due; std::string bytes; };
-  std::deque<frame> under_way[2];  ///< to that end
-  bool stalled[2]{};
-  mono_time last_due[2];
-};
-
 class agent_world {
 public:
   agent_world(std::uint64_t seed, const history_rules& r, fs::path folder, fs::path certificates)
-      : rules_(r), seed_(seed), stage_(seed), shop_(stage_, {r.seeded == flaw::workers_outlive_lease, r.seeded == flaw::workers_outlive_lease}), market_(stage_),
+      : rules_(r), seed_(seed), stage_(seed), shop_(stage_, {r.seeded == flaw::workers_outlive_lease, r.seeded == flaw::workers_outlive_lease}), market_(stage_), network_(stage_),
         root_(std::move(folder)), certificates_(std::move(certificates)) {
     disk_.lies = r.seeded == flaw::disk_lies;
     let_others_run = [](const std::function<bool()>& ready) { fiber::wait(ready); };
@@ -402,11 +314,11 @@ private:
       m->log->crash();
     m->directory.reset();
     shop_.orphan(m->name);
-    for (const auto& w : wires_)
+    for (const auto& w : network_.wires())
       for (const int side : {0, 1})
         if (w->open && w->ends[side] == m.get())
           stage_.after(vanishes ? nanoseconds{silence_max} + stage_.between(milliseconds{0}, milliseconds{500}) : stage_.between(milliseconds{1}, milliseconds{20}),
-                       [this, w] { close(*w); });
+                       [this, w] { network_.close(*w); });
     graveyard_.push_back(std::move(m));
   }
 
@@ -414,44 +326,6 @@ private:
 
   struct link { mono_time cut_until; std::shared_ptr<wire> now; };
 
-  void close(wire& w) {
-    if (!w.open)
-      return;
-    w.open = false;
-    for (const int side : {0, 1}) {
-      w.under_way[side].clear();
-      caf::anon_send_exit(w.ports[side], caf::exit_reason::remote_link_unreachable);
-    }
-  }
-  void pump(const std::shared_ptr<wire>& w, int to) {
-    auto& queue = w->under_way[to];
-    while (w->open && !w->stalled[to] && !queue.empty() && queue.front().due <= stage_.now && *w->ends[to]->alive && !w->ends[to]->frozen) {
-      gate_frame f{std::move(queue.front().bytes)};
-      queue.pop_front();
-      cafx::anon_send(w->ports[to], std::move(f));
-    }
-  }
-  void transmit(const std::shared_ptr<wire>& w, int from, const std::string& bytes) {
-    if (!w->open)
-      return;
-    const int to = 1 - from;
-    const auto delay = stage_.chance(40) ? stage_.between(milliseconds{50}, milliseconds{900}) : stage_.between(std::chrono::microseconds{50}, milliseconds{4});
-    const auto due = std::max(w->last_due[to], stage_.now + delay);
-    w->last_due[to] = due;
-    w->under_way[to].push_back({due, bytes});
-    stage_.after(due - stage_.now, [this, w, to] { pump(w, to); });
-  }
-  /// What stands for the peer's gate on one side.
-  caf::actor make_port(const std::shared_ptr<wire>& w, int side) {
-    return w->ends[side]->system->spawn([this, w = std::weak_ptr<wire>{w}, side, gate = w->ends[side]->gate](caf::event_based_actor* self) {
-      return caf::behavior{[this, self, w, side, gate](const gate_frame& f) {
-        if (!self->current_sender())
-          cafx::send(self, gate, f); // from the other side
-        else if (const auto held = w.lock())
-          transmit(held, side, f.bytes);
-      }};
-    });
-  }
   /// From inside a fiber of `me`.
   result<caf::actor> dial(std::size_t i, machine& me) {
     stage_.sleep(stage_.between(std::chrono::microseconds{200}, milliseconds{5}));
@@ -467,12 +341,7 @@ private:
     }
     if (l.now && l.now->open && l.now->ends[0] == &me && l.now->ends[1] == head_.get())
       return l.now->ports[0]; // one connection for each pair of nodes
-    const auto w = std::make_shared<wire>();
-    w->ends[0] = &me;
-    w->ends[1] = head_.get();
-    for (const int side : {0, 1})
-      w->ports[side] = make_port(w, side);
-    wires_.push_back(w);
+    const auto w = network_.connect(me, *head_);
     l.now = w;
     return w->ports[0];
   }
@@ -573,7 +442,7 @@ private:
       links_[i].cut_until = stage_.now + stage_.between(milliseconds{10}, seconds{8});
       tell("the link of n" + std::to_string(i) + " is cut");
       if (const auto w = links_[i].now)
-        stage_.after(stage_.between(milliseconds{0}, nanoseconds{silence_max}), [this, w] { close(*w); });
+        stage_.after(stage_.between(milliseconds{0}, nanoseconds{silence_max}), [this, w] { network_.close(*w); });
       return;
     }
     case 5:
@@ -583,10 +452,10 @@ private:
         w->stalled[to] = true;
         const auto until = stage_.between(milliseconds{100}, seconds{5});
         if (until > silence_max)
-          stage_.after(silence_max, [this, w] { close(*w); });
+          stage_.after(silence_max, [this, w] { network_.close(*w); });
         stage_.after(until, [this, w, to] {
           w->stalled[to] = false;
-          pump(w, to);
+          network_.pump(w, to);
         });
       }
       return;
@@ -669,17 +538,17 @@ private:
     tell(m->name + " freezes for " + std::to_string(d.count() / 1'000'000) + " ms");
     m->frozen = true;
     const auto alive = m->alive;
-    for (const auto& w : wires_)
+    for (const auto& w : network_.wires())
       if (w->open && (w->ends[0] == m || w->ends[1] == m) && d > silence_max)
-        stage_.after(silence_max, [this, w] { close(*w); });
+        stage_.after(silence_max, [this, w] { network_.close(*w); });
     stage_.after(d, [this, m, alive] {
       if (!*alive)
         return;
       m->frozen = false;
-      for (const auto& w : wires_)
+      for (const auto& w : network_.wires())
         for (const int side : {0, 1})
           if (w->ends[side] == m)
-            pump(w, side);
+            network_.pump(w, side);
     });
   }
 
@@ -795,12 +664,12 @@ private:
   simulated_disk disk_;
   workshop shop_;
   marketplace market_;
+  simulated_network network_;
   fs::path root_, certificates_;
   std::unique_ptr<machine> head_;
   std::vector<std::unique_ptr<machine>> members_, graveyard_;
   std::vector<std::uint64_t> incarnations_;
   std::vector<link> links_;
-  std::vector<std::shared_ptr<wire>> wires_;
   std::map<std::string, std::string> specs_, ended_;
   std::map<std::string, std::uint64_t> acknowledged_;
   std::set<std::string> intents_, outcomes_;
@@ -815,68 +684,12 @@ private:
 
 } // namespace
 
-void make_certificates(const fs::path& folder, int members) {
-  const wall_time then{1'700'000'000'000'000'000 - 86'400'000'000'000};
-  if (!certificate_authority::create(folder / "ca", "lab", then))
-    std::abort();
-  const auto authority = certificate_authority::open(folder / "ca");
-  for (int i = -1; i < members; ++i) {
-    const auto name = i < 0 ? std::string{"head"} : "n" + std::to_string(i);
-    if (!authority || !authority->issue({name, role::node, {}, 30}, folder / name, then))
-      std::abort();
-  }
-}
-
 history run_agents(std::uint64_t seed, const history_rules& r, const fs::path& folder, const fs::path& certificates) {
   cafx::init_types<caf::id_block::flywheel>();
   if (omp_set_num_threads != nullptr)
     omp_set_num_threads(1); // a fit of 180 rows has no use for more
   auto* const world = new agent_world{seed, r, folder, certificates}; // never taken apart: see the header
   return world->run();
-}
-
-history in_a_process_of_its_own(const std::function<history()>& f) {
-  int channel[2];
-  history h;
-  if (::pipe(channel) != 0) {
-    h.found.push_back("no pipe");
-    return h;
-  }
-  std::fflush(nullptr);
-  const auto child = ::fork();
-  if (child == 0) {
-    ::close(channel[0]);
-    const auto mine = f();
-    const json answer{{"found", mine.found}, {"fingerprint", mine.fingerprint}, {"events", mine.events}, {"turns", mine.turns}, {"done", mine.goals_done},
-                      {"failed", mine.goals_failed}, {"faults", mine.faults}, {"heads", mine.heads}, {"tasks", mine.tasks}, {"seconds", mine.virtual_seconds}};
-    const auto text = answer.dump();
-    std::fflush(nullptr);
-    ::_exit(::write(channel[1], text.data(), text.size()) == static_cast<ssize_t>(text.size()) ? 0 : 1);
-  }
-  ::close(channel[1]);
-  std::string text;
-  char buffer[4096];
-  for (ssize_t n; (n = ::read(channel[0], buffer, sizeof buffer)) > 0;)
-    text.append(buffer, static_cast<std::size_t>(n));
-  ::close(channel[0]);
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  const auto j = json::parse(text, nullptr, false);
-  if (!j.is_object() || status != 0) {
-    h.found.push_back(WIFSIGNALED(status) ? "the process was ended by signal " + std::to_string(WTERMSIG(status)) : "the process ended with " + std::to_string(WEXITSTATUS(status)));
-    return h;
-  }
-  h.found = j.at("found").get<std::vector<std::string>>();
-  h.fingerprint = j.at("fingerprint").get<std::string>();
-  h.events = j.at("events").get<std::uint64_t>();
-  h.turns = j.at("turns").get<std::uint64_t>();
-  h.goals_done = j.at("done").get<std::uint64_t>();
-  h.goals_failed = j.at("failed").get<std::uint64_t>();
-  h.faults = j.at("faults").get<std::uint64_t>();
-  h.heads = j.at("heads").get<std::uint64_t>();
-  h.tasks = j.at("tasks").get<std::uint64_t>();
-  h.virtual_seconds = j.at("seconds").get<double>();
-  return h;
 }
 
 } // namespace flywheel::simulation
