@@ -56,6 +56,13 @@ status check_rehearsals(const scribe& log, const run_step& m, const goal_spec& s
 
 } // namespace
 
+event_draft registration_of(const scribe& log, const model_version& v) {
+  const auto& o = v.origin;
+  return log.draft(event_kind::model_registered, o.goal, "release", v.id(),
+                   v.id() + " is registered: " + o.family + " of trial " + o.trial + ", manifest " + v.manifest.brief(),
+                   {{"version", v.id()}, {"manifest", v.manifest.hex()}, {"snapshot", o.snapshot}, {"goal_digest", o.goal_digest}, {"trial", o.trial}, {"metrics", o.metrics}});
+}
+
 result<step_outcome> release_model(const agent_context& context, const run_step& m) {
   const scribe log{context, "deployer"};
   FLYWHEEL_TRY(const auto spec, goal_from_json(json::parse(m.spec_json, nullptr, false)));
@@ -76,12 +83,7 @@ result<step_outcome> release_model(const agent_context& context, const run_step&
     FLYWHEEL_TRY(const auto version, registry.publish(name, key, origin, context.time->wall(), [&](const std::filesystem::path& to) {
       return copy_model(folder, to, evaluated);
     }));
-    auto registered = log.draft(event_kind::model_registered, m.goal, m.step, version.id(),
-                                version.id() + " is registered: " + version.origin.family + " of trial " + version.origin.trial +
-                                    ", manifest " + version.manifest.brief(),
-                                {{"version", version.id()}, {"manifest", version.manifest.hex()}, {"snapshot", origin.snapshot},
-                                 {"goal_digest", origin.goal_digest}, {"trial", origin.trial}, {"metrics", origin.metrics}});
-    FLYWHEEL_TRY([[maybe_unused]] const auto seq, log.write(std::move(registered)));
+    FLYWHEEL_TRY([[maybe_unused]] const auto seq, log.write(registration_of(log, version)));
     return json{{"version", version.id()}, {"model", name}, {"number", version.version},
                 {"manifest", version.manifest.hex()}, {"folder", version.folder.string()}};
   }));

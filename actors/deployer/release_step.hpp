@@ -10,4 +10,7 @@ namespace flywheel {
 /// Inputs: {"evaluate": {...}} with the winner; the earlier steps' outputs are read from the journal.
 result<step_outcome> release_model(const agent_context& context, const run_step& m);
 
+/// The journal's entry about a version that stands in the registry.
+event_draft registration_of(const scribe& log, const model_version& v);
+
 } // namespace flywheel

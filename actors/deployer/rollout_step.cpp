@@ -1,5 +1,6 @@
 #include "actors/deployer/rollout_step.hpp"
 
+#include "actors/deployer/release_step.hpp"
 #include "actors/protocol/approvals.hpp"
 #include "actors/protocol/packed_floats.hpp"
 #include "cluster/base/json.hpp"
@@ -309,9 +310,7 @@ status record_unrecorded(const agent_context& context) {
   for (const auto& v : versions) {
     goals[v.model] = v.origin.goal;
     if (!registered.contains(v.id()))
-      missed.push_back(log.draft(event_kind::model_registered, v.origin.goal, "release", v.id(), v.id() + " is registered, as the registry says",
-                                 {{"version", v.id()}, {"manifest", v.manifest.hex()}, {"snapshot", v.origin.snapshot}, {"goal_digest", v.origin.goal_digest},
-                                  {"trial", v.origin.trial}, {"metrics", v.origin.metrics}}));
+      missed.push_back(registration_of(log, v));
   }
   for (const auto& [model, goal] : goals) {
     const auto number = registry.alias(model, "champion");
